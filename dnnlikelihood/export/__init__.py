@@ -1,0 +1,1 @@
+"""Everything that leaves the house: SavedModel, ONNX, model card, verification."""

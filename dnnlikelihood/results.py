@@ -1,0 +1,156 @@
+"""Results: one frozen class each, plain arrays inside, no behaviour beyond reading them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Agreement", "Convergence", "Fit", "Hpdi", "Interval", "ProfileScan", "Samples"]
+
+
+@dataclass(frozen=True, slots=True)
+class Convergence:
+    """The verdict on a set of chains, parameter by parameter.
+
+    `reasons` is empty exactly when `converged` is True.
+    """
+
+    rhat: np.ndarray
+    """(d,) split R-hat; 1 is perfect."""
+    tau: np.ndarray
+    """(d,) integrated autocorrelation time, in stored steps."""
+    ess: np.ndarray
+    """(d,) effective sample size, all chains together."""
+    acceptance: float
+    """Mean acceptance fraction."""
+    converged: bool
+    reasons: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Worst values and the verdict: what a log keeps."""
+        return {
+            "rhat_max": float(np.max(self.rhat)),
+            "tau_max": float(np.max(self.tau)),
+            "ess_min": float(np.min(self.ess)),
+            "acceptance": self.acceptance,
+            "converged": self.converged,
+            "reasons": list(self.reasons),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Chains drawn from a log-density, with their verdict."""
+
+    names: tuple[str, ...]
+    chains: np.ndarray
+    """(n_steps, n_chains, d)."""
+    logpdf: np.ndarray
+    """(n_steps, n_chains)."""
+    verdict: Convergence
+    seconds: float = 0.0
+    """CPU seconds spent on drawing, warm-up included."""
+
+    @property
+    def theta(self) -> np.ndarray:
+        """(n, d): all chains after one another in time order."""
+        return self.chains.reshape(-1, self.chains.shape[-1])
+
+    @property
+    def flat_logpdf(self) -> np.ndarray:
+        """(n,)."""
+        return self.logpdf.reshape(-1)
+
+    def column(self, name: str) -> np.ndarray:
+        """(n,) values of one parameter."""
+        return self.theta[:, self.names.index(name)]
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """Maxima of a batch of objectives."""
+
+    theta: np.ndarray
+    """(n, d) maximisers."""
+    value: np.ndarray
+    """(n,) maximal log-density."""
+    status: np.ndarray
+    """(n,) of str: "converged", "stalled" (no step improves, gradient not yet zero), "iterations", "outside"."""
+    gradient_norm: np.ndarray
+    """(n,) Newton decrement sqrt(g^T H^-1 g) of the free coordinates: distance to the maximum in sigma."""
+    iterations: np.ndarray
+    """(n,) Newton steps taken."""
+
+    @property
+    def converged(self) -> np.ndarray:
+        """(n,) bool."""
+        return self.status == "converged"
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileScan:
+    """A log-density maximised over everything but the scanned parameters."""
+
+    names: tuple[str, ...]
+    """The scanned parameters."""
+    points: np.ndarray
+    """(n, k) their values."""
+    profiled_logpdf: np.ndarray
+    """(n,)."""
+    theta: np.ndarray
+    """(n, d) the maximisers."""
+    status: np.ndarray
+    """(n,) of str, as in Fit."""
+    bestfit: Fit
+    """The unconditional maximum (one row)."""
+
+    @property
+    def tmu(self) -> np.ndarray:
+        """(n,) t = 2 (max logpdf - profiled logpdf), not clipped: a negative value says that a fit went wrong."""
+        return 2 * (float(self.bestfit.value[0]) - self.profiled_logpdf)
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """An interval [low, high]; `open_low`/`open_high` say that it ends where the scan or the range ended."""
+
+    low: float
+    high: float
+    open_low: bool = False
+    open_high: bool = False
+
+    @property
+    def width(self) -> float:
+        """High - low."""
+        return self.high - self.low
+
+
+@dataclass(frozen=True, slots=True)
+class Hpdi:
+    """Highest posterior density region of one parameter: possibly several intervals."""
+
+    level: float
+    intervals: tuple[Interval, ...]
+    uncertainty: tuple[tuple[float, float], ...] = field(default=())
+    """Standard errors of the edges (low, high) of each interval, from batches of the sample."""
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How far a surrogate is from its truth; every error in nats unless its name says otherwise."""
+
+    regions: dict[str, dict[str, float]]
+    """{"bulk" | "tails" | "maximum" | ...: {"n", "rmse", "bias", "max", "baseline_rmse", "skill"}}."""
+    hpdi: dict[str, dict[str, Any]]
+    """{level: {"truth": [...], "surrogate": [...], "difference": max |edge difference|}} per POI."""
+    tmu: dict[str, Any]
+    """{"mu", "truth", "surrogate", "mean_error", "max_error", "maximum_error"}."""
+    ks: dict[str, float]
+    """{"median_p", "min_p", "ess"} over the one-dimensional marginals, with effective sample sizes."""
+    correlation_difference: float
+    """Frobenius norm of the difference of the correlation matrices."""
+    passed: bool
+    failures: tuple[str, ...]
+    """What is beyond its limit, in words; empty exactly when passed."""

@@ -1,0 +1,1 @@
+"""Versioned JSON schemas of everything that is written."""
