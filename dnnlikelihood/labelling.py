@@ -1,0 +1,206 @@
+"""Labelling: logpdf and gradient of many points, in batches, on one machine or many, resumable after a kill.
+
+With a folder, every finished batch is appended to plain files of float64 and synced. A kill loses the batch in the air
+and no more; what a torn write left behind is cut off on return, so that the continued run writes the bytes that an
+uninterrupted one would have written.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .errors import LikelihoodError, SaveFailed, StaleArtifact
+from .jsonfiles import fingerprint, pretty, read_json
+from .protocols import LogDensity
+from .rows import Column
+from .runlog import RunLog
+from .store import write_text
+
+__all__ = ["Partial", "label", "labels", "same_values"]
+
+Labels = tuple[np.ndarray, np.ndarray | None]
+
+
+def _evaluate(density: LogDensity, theta: np.ndarray) -> Labels:
+    return density.logpdf_and_grad(theta) if density.has_gradient else (density.logpdf(theta), None)
+
+
+def labels(
+    density: LogDensity,
+    theta: Any,
+    start: int = 0,
+    *,
+    batch_size: int,
+    executor: Executor | None = None,
+    progress: bool = True,
+) -> Iterator[Labels]:
+    """The labels of theta[start:], batch after batch, in order; no gradients if the density has none.
+
+    Raises:
+        LikelihoodError: the density gave NaN or +inf; says in which rows.
+    """
+    starts = range(start, len(theta), batch_size)
+    batches = (np.asarray(theta[i : i + batch_size], float) for i in starts)
+    results = map(_evaluate, _forever(density), batches) if executor is None else _spread(executor, density, batches)
+    with _bar(len(theta), start, shown=progress) as advance:
+        for i in starts:
+            try:
+                value, grad = next(results)
+            except LikelihoodError as error:
+                last = min(i + batch_size, len(theta)) - 1
+                raise LikelihoodError(f"labelling rows {i} to {last}: {error}") from error
+            advance(len(value))
+            yield value, grad
+
+
+def label(density: LogDensity, theta: Any, **run: Any) -> dict[str, Column]:
+    """The columns logpdf and gradient (if there is one), in memory; arguments as of `labels`."""
+    done = list(labels(density, theta, **run))
+    if not done:
+        return {"logpdf": Column.of(np.empty(0))}
+    columns = {"logpdf": Column([(value, None) for value, _ in done])}
+    if density.has_gradient:
+        columns["gradient"] = Column([(grad, None) for _, grad in done])
+    return columns
+
+
+def _forever(density: LogDensity) -> Iterator[LogDensity]:
+    while True:
+        yield density
+
+
+def _spread(executor: Executor, density: LogDensity, batches: Iterable[np.ndarray]) -> Iterator[Labels]:
+    """Results in the order of the batches, a bounded number of them under way."""
+    ahead = 4 * getattr(executor, "_max_workers", 16)
+    waiting: deque[Any] = deque()
+    try:
+        for batch in batches:
+            waiting.append(executor.submit(_evaluate, density, batch))
+            if len(waiting) >= ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+@contextmanager
+def _bar(total: int, done: int, *, shown: bool) -> Iterator[Any]:
+    """A progress bar on a terminal, nothing elsewhere; yields what advances it."""
+    if not (shown and sys.stderr.isatty()):
+        yield lambda count: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    with Progress(
+        "labelling", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=Console(stderr=True)
+    ) as bar:
+        task = bar.add_task("labelling", total=total, completed=done)
+        yield lambda count: bar.advance(task, count)
+
+
+class Partial:
+    """Labels on their way into a folder: what is done is kept.
+
+    Args:
+        folder: where the files lie; made if absent.
+        request: what is being labelled, as JSON; a folder begun with another one is refused.
+        width: d if there are gradients, 0 otherwise.
+
+    Raises:
+        StaleArtifact: the folder was begun with another request.
+        SaveFailed: it cannot be written.
+    """
+
+    def __init__(self, folder: Path, request: dict[str, Any], width: int) -> None:
+        self.folder = folder
+        self.name = fingerprint(request)
+        self._widths = {"logpdf": 1, **({"gradient": width} if width else {})}
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SaveFailed(f"cannot make {folder}: {error}; choose a folder you may write to") from error
+        stated = folder / "request.json"
+        if not stated.exists():
+            write_text(stated, pretty(request))
+        before = read_json(stated)
+        changed = sorted(k for k in {*before, *request} if before.get(k) != request.get(k))
+        if changed:
+            raise StaleArtifact(
+                f"{folder} holds a labelling begun with another {', '.join(changed)}; continue that one, remove the "
+                "folder, or choose another"
+            )
+        self.log = RunLog.read(folder / "log.jsonl", follow=True)
+
+    def fill(self, density: LogDensity, theta: Any, batch_size: int, **run: Any) -> dict[str, Column]:
+        """Label what is not labelled yet; the columns logpdf and gradient (if there is one) of all rows.
+
+        Raises:
+            StaleArtifact: the density no longer gives the numbers that are stored.
+            LikelihoodError, SaveFailed: see `labels` and `append`; what is done stays.
+        """
+        done = self._resume(batch_size, len(theta))
+        if done:
+            few = np.asarray(theta[: min(done, 100)], float)
+            stored = self._columns()["logpdf"][0 : len(few)]
+            same_values(density.logpdf(few), stored, f"{self.folder} was begun with another density")
+        self.log.record("labelling", id=self.name, numbers={"from": done, "to": len(theta)})
+        for value, grad in labels(density, theta, done, batch_size=batch_size, **run):
+            self._append(value, grad)
+        return self._columns()
+
+    def _path(self, name: str) -> Path:
+        return self.folder / f"{name}.f64"
+
+    def _resume(self, batch_size: int, n: int) -> int:
+        """Cut off what is torn; the number of rows that are done."""
+        for name in self._widths:
+            self._path(name).touch()
+        done = min(self._path(name).stat().st_size // (8 * width) for name, width in self._widths.items())
+        if done < n:
+            done -= done % batch_size
+        for name, width in self._widths.items():
+            os.truncate(self._path(name), 8 * width * done)
+        return done
+
+    def _append(self, value: np.ndarray, grad: np.ndarray | None) -> None:
+        for name, array in (("logpdf", value), ("gradient", grad)):
+            if array is None:
+                continue
+            try:
+                with self._path(name).open("ab") as file:
+                    file.write(np.ascontiguousarray(array, np.float64).tobytes())
+                    file.flush()
+                    os.fsync(file.fileno())
+            except OSError as error:
+                raise SaveFailed(
+                    f"could not write {self._path(name)}: {error}; make room and run again, it continues from there"
+                ) from error
+
+    def _columns(self) -> dict[str, Column]:
+        """What is stored, read from disk on demand."""
+        stored = {name: np.memmap(self._path(name), np.float64, "r") for name in self._widths}
+        return {
+            name: Column.of(array if name == "logpdf" else array.reshape(-1, self._widths[name]))
+            for name, array in stored.items()
+        }
+
+
+def same_values(now: np.ndarray, before: np.ndarray, complaint: str) -> None:
+    """Raise StaleArtifact(complaint) unless two evaluations of one density agree to rounding."""
+    finite = np.isfinite(before)
+    if (np.isfinite(now) != finite).any() or not np.allclose(now[finite], before[finite], rtol=1e-7, atol=1e-6):
+        with np.errstate(invalid="ignore"):
+            worst = np.nanmax(np.abs(now - before))
+        raise StaleArtifact(f"{complaint}: logpdf differs by up to {worst:.3g}")
