@@ -82,7 +82,8 @@ class Features:
         d = len(self.shift)
         out = gradient[:, :d].copy()
         on = theta[:, self.kink_columns] > self.kink_values
-        np.add.at(out.T, self.kink_columns, (gradient[:, d:] * on).T)
+        for j, column in enumerate(self.kink_columns):
+            out[:, column] += gradient[:, d + j] * on[:, j]
         return out / self.scale
 
 

@@ -1,0 +1,72 @@
+"""Configurations of networks and of their training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ..config import Config, require
+from ..ensemble import ACTIVATIONS
+
+__all__ = ["NetworkConfig", "TrainingConfig"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkConfig(Config):
+    """An ensemble of dense networks."""
+
+    widths: tuple[int, ...] = (256, 256)
+    """Units of each hidden layer."""
+    activation: str = "silu"
+    n_members: int = 3
+    """Networks trained from different seeds; their mean answers, their spread tells how sure it is."""
+
+    def validate(self) -> None:
+        """At least one layer, one member and a known activation."""
+        require(bool(self.widths) and all(w >= 1 for w in self.widths), f"widths {self.widths} must be positive")
+        require(self.activation in ACTIVATIONS, f"activation {self.activation!r} is none of {sorted(ACTIVATIONS)}")
+        require(self.n_members >= 1, f"n_members is {self.n_members}, must be at least 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingConfig(Config):
+    r"""How one member is trained: Adam on
+
+        loss = mean_i w_i [ (r(z_i) - r_i)^2 + gradient_weight |grad r(z_i) - g_i|^2 ]
+
+    with residuals r and their gradients in standardised coordinates z.
+    """
+
+    n_epochs: int = 20
+    batch_size: int = 256
+    learning_rate: float = 3e-3
+    """Of Adam, at its highest."""
+    schedule: Literal["cosine", "plateau"] = "cosine"
+    """"cosine": linear warm-up, then a half cosine to zero over all epochs. "plateau": constant, lowered when the
+    validation loss stops falling, and training stops early with the best weights."""
+    warmup: float = 0.03
+    """Share of the steps in which the cosine schedule rises."""
+    averaging: float = 0.999
+    """Decay per step of the exponential average of the weights, which is what remains; 0 keeps the last weights."""
+    gradient_weight: float = 1.0
+    """0 ignores gradient labels."""
+    weighted: bool = False
+    """Whether the weights of the data enter the loss."""
+    plateau_factor: float = 0.2
+    plateau_patience: int = 40
+    plateau_min_delta: float = 0.0
+    """How much lower a validation loss (standardised) must be to count as progress."""
+    min_learning_rate: float = 0.0
+    stop_patience: int = 48
+    seed: int = 1
+
+    def validate(self) -> None:
+        """Positive counts and rates, shares in [0, 1)."""
+        require(self.n_epochs >= 1, f"n_epochs is {self.n_epochs}, must be at least 1")
+        require(self.batch_size >= 1, f"batch_size is {self.batch_size}, must be at least 1")
+        require(self.learning_rate > 0, f"learning_rate is {self.learning_rate}, must be positive")
+        require(self.schedule in ("cosine", "plateau"), f"schedule {self.schedule!r} is neither cosine nor plateau")
+        require(0 <= self.warmup < 1, f"warmup is {self.warmup}, must be a share in [0, 1)")
+        require(0 <= self.averaging < 1, f"averaging is {self.averaging}, must be in [0, 1)")
+        require(self.gradient_weight >= 0, f"gradient_weight is {self.gradient_weight}, must not be negative")
+        require(0 < self.plateau_factor < 1, f"plateau_factor is {self.plateau_factor}, must be in (0, 1)")

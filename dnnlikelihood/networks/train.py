@@ -1,0 +1,290 @@
+"""Training of one member: resumable at every epoch, bit-identical after a kill, complete history.
+
+An epoch is one compiled function: the rows are permuted by a stateless seed (seed, epoch), gathered from tensors that
+stay on the device, and stepped through by a Keras optimiser. All that the next epoch needs - weights, optimiser,
+averaged weights, best weights, schedule - is written after each epoch, atomically.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..ensemble import Features, Member
+from ..errors import CorruptFile, StaleArtifact, TrainingError
+from ..jsonfiles import canonical, strict_loads
+from ..tracing import tensorflow
+from .backend import keras
+from .build import build_member, member_arrays
+from .config import NetworkConfig, TrainingConfig
+from .forward import network
+
+__all__ = ["Residuals", "train_member"]
+
+
+@dataclass(frozen=True)
+class Residuals:
+    """What a member learns: residuals over the baseline, in standardised coordinates, float32."""
+
+    z: np.ndarray
+    """(n, d)."""
+    value: np.ndarray
+    """(n,) in units of the output scale."""
+    gradient: np.ndarray | None
+    """(n, d) in z."""
+    weight: np.ndarray
+    """(n,) mean 1."""
+
+    def __len__(self) -> int:
+        return len(self.z)
+
+
+@dataclass
+class _State:
+    """Everything the next epoch depends on."""
+
+    epoch: int = 0
+    learning_rate: float = 0.0
+    best: float = math.inf
+    since_best: int = 0
+    since_lowered: int = 0
+    stopped: bool = False
+    history: dict[str, list[float]] = field(default_factory=dict)
+
+    def append(self, numbers: dict[str, float]) -> None:
+        for name, number in numbers.items():
+            self.history.setdefault(name, []).append(float(number))
+
+
+class _Training:
+    """One member in training: variables, compiled epoch, checkpoint."""
+
+    def __init__(
+        self,
+        features: Features,
+        train: Residuals,
+        validation: Residuals,
+        network_config: NetworkConfig,
+        config: TrainingConfig,
+        seed: int,
+    ) -> None:
+        tf = tensorflow()
+        self.config, self.network_config, self.seed = config, network_config, seed
+        self.model = build_member(features.width, network_config, seed)
+        self.weights = [w.value for w in self.model.trainable_variables]
+        self.n_batches = max(1, len(train) // config.batch_size)
+        self.state = _State(learning_rate=config.learning_rate)
+        self.optimizer = keras.optimizers.Adam(self._schedule())
+        self.optimizer.build(self.model.trainable_variables)
+        self.average = [tf.Variable(w) for w in self.weights]
+        self.best = [tf.Variable(w) for w in self.weights]
+        self.sees_gradient = train.gradient is not None and config.gradient_weight > 0
+        self._features = self._feature_map(features)
+        self._tensors = self._on_device(train)
+        self._validation = self._on_device(validation)
+        self.run_epoch = tf.function(self._epoch)
+        self.evaluate = tf.function(self._evaluate)
+
+    def _schedule(self) -> Any:
+        c = self.config
+        if c.schedule == "plateau":
+            return c.learning_rate
+        steps = c.n_epochs * self.n_batches
+        rising = max(1, int(c.warmup * steps))
+        return keras.optimizers.schedules.CosineDecay(
+            0.0, max(1, steps - rising), alpha=0.0, warmup_target=c.learning_rate, warmup_steps=rising
+        )
+
+    def _feature_map(self, features: Features) -> Callable[[Any], Any]:
+        """The map z -> f in float32, the same map as `Features`, from standardised coordinates."""
+        tf = tensorflow()
+        columns = [int(k) for k in features.kink_columns]
+        offset = ((features.shift[columns] - features.kink_values) / features.scale[columns]).astype(np.float32)
+        if not columns:
+            return lambda z: z
+        return lambda z: tf.concat([z, tf.nn.relu(tf.gather(z, columns, axis=1) + offset)], axis=1)
+
+    def _on_device(self, rows: Residuals) -> tuple[Any, ...]:
+        tf = tensorflow()
+        gradient = rows.gradient if self.sees_gradient else np.zeros((len(rows), 0), np.float32)
+        return tuple(tf.constant(a, tf.float32) for a in (rows.z, rows.value, gradient, rows.weight))
+
+    def _errors(self, weights: list[Any], z: Any, value: Any, gradient: Any) -> tuple[Any, Any]:
+        """Squared error of the value (n,), and of the gradient summed over coordinates (n,)."""
+        tf = tensorflow()
+        activation = self.network_config.activation
+        if not self.sees_gradient:
+            return (network(weights, activation, self._features(z)) - value) ** 2, tf.zeros_like(value)
+        with tf.GradientTape() as tape:
+            tape.watch(z)
+            out = network(weights, activation, self._features(z))
+        slope = tape.gradient(out, z)
+        return (out - value) ** 2, tf.reduce_sum((slope - gradient) ** 2, axis=1)
+
+    def _epoch(self, seed: Any) -> Any:
+        tf = tensorflow()
+        c = self.config
+        z, value, gradient, weight = self._tensors
+        size = min(c.batch_size, len(z))
+        order = tf.argsort(tf.random.stateless_uniform([len(z)], seed))
+        total = tf.zeros(2)
+        for i in tf.range(self.n_batches):
+            rows = order[i * size : (i + 1) * size]
+            batch = [tf.gather(a, rows) for a in (z, value, gradient)]
+            w = tf.gather(weight, rows)
+            with tf.GradientTape() as tape:
+                ev, eg = self._errors(self.weights, *batch)
+                loss = tf.reduce_mean(w * (ev + c.gradient_weight * eg))
+            steps = tape.gradient(loss, self.weights)
+            self.optimizer.apply(steps, self.model.trainable_variables)
+            if c.averaging > 0:
+                n = tf.cast(self.optimizer.iterations.value, tf.float32)
+                decay = tf.minimum(c.averaging, (1.0 + n) / (10.0 + n))
+                for a, q in zip(self.average, self.weights, strict=True):
+                    a.assign(decay * a + (1.0 - decay) * q)
+            total += tf.stack([tf.reduce_mean(ev), tf.reduce_mean(eg)])
+        if c.averaging == 0:
+            for a, q in zip(self.average, self.weights, strict=True):
+                a.assign(q)
+        return total / tf.cast(self.n_batches, tf.float32)
+
+    def _evaluate(self) -> Any:
+        """Mean squared errors of the averaged weights on the validation rows, in pieces of 4096."""
+        tf = tensorflow()
+        z, value, gradient, _ = self._validation
+        total = tf.zeros(2)
+        for start in range(0, len(z), 4096):
+            ev, eg = self._errors(self.average, *(a[start : start + 4096] for a in (z, value, gradient)))
+            total += tf.stack([tf.reduce_sum(ev), tf.reduce_sum(eg)])
+        return total / float(len(z))
+
+    def step(self) -> None:
+        """One epoch and all that follows from it."""
+        tf = tensorflow()
+        s, c = self.state, self.config
+        start = time.process_time()
+        value, slope = self.run_epoch(tf.constant([self.seed, s.epoch])).numpy()
+        val_value, val_slope = self.evaluate().numpy()
+        numbers = {"loss": value, "gradient_loss": slope, "val_loss": val_value, "val_gradient_loss": val_slope}
+        if not all(math.isfinite(n) for n in numbers.values()):
+            raise TrainingError(
+                f"the loss is not finite after epoch {s.epoch + 1}: {numbers}; lower learning_rate (now "
+                f"{c.learning_rate}) or look for outliers in the data"
+            )
+        s.append({**numbers, "learning_rate": float(np.asarray(self.optimizer.learning_rate))})
+        s.append({"cpu_seconds": time.process_time() - start})
+        s.epoch += 1
+        if c.schedule == "plateau":
+            self._plateau(float(val_value))
+        else:
+            self._keep()
+        s.stopped = s.stopped or s.epoch >= c.n_epochs
+
+    def _keep(self) -> None:
+        for b, a in zip(self.best, self.average, strict=True):
+            b.assign(a)
+
+    def _plateau(self, loss: float) -> None:
+        """Lower the rate when the validation loss stalls; stop, with the best weights, when it stalls for long."""
+        s, c = self.state, self.config
+        if loss < s.best - c.plateau_min_delta:
+            s.since_best = s.since_lowered = 0
+        else:
+            s.since_best += 1
+            s.since_lowered += 1
+        if loss < s.best:
+            s.best = loss
+            self._keep()
+        if s.since_lowered >= c.plateau_patience:
+            s.learning_rate = max(s.learning_rate * c.plateau_factor, c.min_learning_rate)
+            self.optimizer.learning_rate = s.learning_rate
+            s.since_lowered = 0
+        s.stopped = s.since_best >= c.stop_patience
+
+    # Checkpoint ------------------------------------------------------------------------------------------------------
+
+    def _variables(self) -> list[Any]:
+        return [*self.weights, *(v.value for v in self.optimizer.variables), *self.average, *self.best]
+
+    def save(self, path: Path, identity: str) -> None:
+        """Write weights, optimiser and schedule, atomically."""
+        s = self.state
+        header = canonical({**s.__dict__, "identity": identity, "best": s.best if math.isfinite(s.best) else None})
+        arrays = {f"v{i}": np.asarray(v) for i, v in enumerate(self._variables())}
+        temporary = path.with_name(f".{path.name}")
+        with temporary.open("wb") as file:
+            np.savez(file, header=np.frombuffer(header, np.uint8), **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+
+    def restore(self, path: Path, identity: str) -> None:
+        """Continue from a checkpoint.
+
+        Raises:
+            StaleArtifact: it belongs to other data or another configuration.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                header = strict_loads(file["header"].tobytes(), str(path))
+                arrays = [file[f"v{i}"] for i in range(len(file.files) - 1)]
+        except (OSError, ValueError, KeyError, EOFError) as error:
+            raise CorruptFile(f"{path} is not a checkpoint ({error}); remove it to train this member anew") from error
+        if header.pop("identity") != identity:
+            raise StaleArtifact(f"{path} belongs to other data or another configuration; choose another folder")
+        header["best"] = math.inf if header["best"] is None else header["best"]
+        self.state = _State(**header)
+        for variable, array in zip(self._variables(), arrays, strict=True):
+            variable.assign(array)
+
+
+def train_member(
+    features: Features,
+    train: Residuals,
+    validation: Residuals,
+    network_config: NetworkConfig,
+    config: TrainingConfig,
+    seed: int,
+    *,
+    checkpoint: Path | None = None,
+    identity: str = "",
+    each_epoch: Callable[[dict[str, list[float]]], None] | None = None,
+) -> tuple[Member, dict[str, list[float]]]:
+    """Train one network.
+
+    Args:
+        features: the map from z to what the network sees.
+        train: rows to learn from.
+        validation: rows to watch.
+        network_config: widths and activation.
+        config: the recipe.
+        seed: of this member: initial weights and order of rows.
+        checkpoint: file to continue from and to write after every epoch.
+        identity: fingerprint that the checkpoint must carry.
+        each_epoch: called with the history after each epoch.
+
+    Returns:
+        The member, and its history: lists with one number an epoch.
+
+    Raises:
+        TrainingError: the loss left the real numbers.
+        StaleArtifact: the checkpoint is not this training's.
+    """
+    training = _Training(features, train, validation, network_config, config, seed)
+    if checkpoint is not None and checkpoint.exists():
+        training.restore(checkpoint, identity)
+    while not training.state.stopped:
+        training.step()
+        if checkpoint is not None:
+            training.save(checkpoint, identity)
+        if each_epoch is not None:
+            each_epoch(training.state.history)
+    weights = [b.numpy() for b in training.best]
+    return member_arrays(weights, network_config.activation), training.state.history
