@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Agreement", "Convergence", "Fit", "Hpdi", "Interval", "ProfileScan", "Samples"]
+__all__ = ["Agreement", "Contours", "Convergence", "Fit", "Hpdi", "Interval", "ProfileScan", "Samples"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +135,21 @@ class Hpdi:
     intervals: tuple[Interval, ...]
     uncertainty: tuple[tuple[float, float], ...] = field(default=())
     """Standard errors of the edges (low, high) of each interval, from batches of the sample."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contours:
+    """Regions of highest density of two parameters: where `density` exceeds the threshold of a level."""
+
+    levels: tuple[float, ...]
+    thresholds: tuple[float, ...]
+    """Density on the contour of each level."""
+    x: np.ndarray
+    """(m,) grid of the first parameter."""
+    y: np.ndarray
+    """(m,) grid of the second."""
+    density: np.ndarray
+    """(m, m), first index x, second y; its integral is 1."""
 
 
 @dataclass(frozen=True, slots=True)
