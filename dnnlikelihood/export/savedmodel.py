@@ -1,0 +1,96 @@
+r"""The surrogate as a SavedModel in the layout of TensorFlow Serving: `NAME/1/` with named signatures.
+
+    serving_default, logpdf    theta -> logpdf
+    logpdf_and_gradient        theta -> logpdf, gradient
+    error                      theta -> error, spread, in_domain
+    info                       -> info, the metadata as a JSON string
+
+The module holds plain variables and no Keras object: those are restored in Python, but the session loader that Serving
+and the C library use does not find them. Each weight is there once, shared by all signatures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..ensemble import Ensemble
+from ..jsonfiles import canonical
+from ..networks.forward import network
+from ..tracing import tensorflow
+
+__all__ = ["write_saved_model"]
+
+
+def _answers(ensemble: Ensemble, v: dict[str, Any]) -> Callable[[Any], dict[str, Any]]:
+    """All outputs as tensors of theta, from variables named as in `Ensemble.arrays`."""
+    tf = tensorflow()
+    n_kinks = len(ensemble.features.kink_columns)
+    members = [
+        ([v[f"members/{k}/{i}/{part}"] for i in range(len(m.kernels)) for part in ("kernel", "bias")], m.activation)
+        for k, m in enumerate(ensemble.members)
+    ]
+
+    def features(theta: Any) -> Any:
+        f = (theta - v["features/shift"]) / v["features/scale"]
+        if not n_kinks:
+            return f
+        columns = v["features/kink_columns"]
+        beyond = tf.gather(theta, columns, axis=1) - v["features/kink_values"]
+        return tf.concat([f, tf.nn.relu(beyond / tf.gather(v["features/scale"], columns))], axis=1)
+
+    def in_domain(theta: Any) -> Any:
+        box = tf.reduce_all((theta >= v["domain/low"]) & (theta <= v["domain/high"]), axis=1)
+        white = (theta - v["domain/center"]) @ v["domain/whitening"]
+        return box & (tf.sqrt(tf.reduce_sum(white**2, axis=1)) <= v["domain/radius"])
+
+    def answers(theta: Any) -> dict[str, Any]:
+        f = features(theta)
+        quadratic = tf.reduce_sum(f * (v["baseline/linear"] + 0.5 * (f @ v["baseline/matrix"])), axis=1)
+        single = tf.cast(f, tf.float32)
+        nets = tf.stack([network(weights, activation, single) for weights, activation in members], axis=1)
+        residuals = v["output_scale"] * tf.cast(nets, tf.float64)
+        logpdf = v["baseline/constant"] + quadratic + tf.reduce_mean(residuals, axis=1)
+        spread = tf.math.reduce_std(residuals, axis=1)
+        place = tf.searchsorted(v["calibration/edges"], logpdf, side="right")
+        error = tf.gather(v["calibration/factors"], place) * (spread + v["calibration/floor"])
+        return {"logpdf": logpdf, "spread": spread, "error": error, "in_domain": in_domain(theta)}
+
+    return answers
+
+
+def write_saved_model(ensemble: Ensemble, folder: Path, *, metadata: dict[str, Any]) -> None:
+    """Write `folder` (.../NAME/1), which must not exist.
+
+    Raises:
+        MissingDependency: TensorFlow is not installed.
+    """
+    tf = tensorflow()
+    arrays = {name: a for name, a in ensemble.arrays().items() if a.dtype.kind != "U"}
+    module = tf.Module()
+    module.arrays = {name: tf.Variable(array, trainable=False) for name, array in arrays.items()}
+    answers = _answers(ensemble, module.arrays)
+    text = canonical(metadata).decode()
+
+    def pick(*names: str) -> Callable[[Any], dict[str, Any]]:
+        return lambda theta: {name: value for name, value in answers(theta).items() if name in names}
+
+    def logpdf_and_gradient(theta: Any) -> dict[str, Any]:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(theta)
+            value = answers(theta)["logpdf"]
+        return {"logpdf": value, "gradient": tape.gradient(value, theta)}
+
+    points = [tf.TensorSpec([None, len(ensemble.features.shift)], tf.float64, name="theta")]
+    module.logpdf = tf.function(pick("logpdf"), input_signature=points)
+    module.logpdf_and_gradient = tf.function(logpdf_and_gradient, input_signature=points)
+    module.error = tf.function(pick("error", "spread", "in_domain"), input_signature=points)
+    module.info = tf.function(lambda: {"info": tf.constant(text)}, input_signature=[])
+    signatures = {name: getattr(module, name) for name in ("logpdf", "logpdf_and_gradient", "error", "info")}
+    tf.saved_model.save(
+        module,
+        str(folder),
+        signatures={"serving_default": module.logpdf, **signatures},
+        options=tf.saved_model.SaveOptions(save_debug_info=False),
+    )
