@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from .errors import DomainError, ParameterError, ShapeError
-from .parameters import Parameter, ParameterSpace
+from .parameters import Parameter, ParameterSpace, Role
 from .priors import Normal, Prior
 from .protocols import Kind, LogDensity
 
@@ -122,7 +122,12 @@ class Composite(LogDensity):
         return value, grad, hess
 
     def _trace(self) -> Callable[[Any], Any]:
-        inner = [(t.density._trace(), t.matrix.T, t.offset) for t in self.terms]
+        from .tracing import boxed
+
+        inner = []
+        for t in self.terms:
+            space = t.density.parameters
+            inner.append((boxed(t.density._trace(), space.lower, space.upper), t.matrix.T, t.offset))
 
         def logpdf(theta: Any) -> Any:
             total = self.correction.value(theta)
@@ -195,6 +200,7 @@ def reparametrise(density: LogDensity, matrix: Any, names: Sequence[str]) -> Com
     """New parameters phi with theta = matrix @ phi.
 
     Args:
+        density: in the old parameters.
         matrix: (d, e), full column rank; column j says what one unit of the new parameter j does to the old ones.
         names: (e,) names. A name that is an old one keeps that parameter's role, bounds and labels if its column
             and row are untouched; other new parameters are unbounded, of role "poi" if they feed any old POI.
@@ -218,7 +224,7 @@ def reparametrise(density: LogDensity, matrix: Any, names: Sequence[str]) -> Com
             kept.append((old[0].name, name))
             continue
         kinks = {k / a[i, j] for i in feeds if single[i] for k in space.parameters[i].kinks}
-        role = "poi" if any(p.role == "poi" for p in old) else "nuisance"
+        role: Role = "poi" if any(p.role == "poi" for p in old) else "nuisance"
         parameters.append(Parameter(name=name, role=role, kinks=tuple(sorted(kinks))))
         if not all(density.has_flat_prior(p.name) for p in old):
             shaped.add(name)

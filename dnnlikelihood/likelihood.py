@@ -195,22 +195,34 @@ class _Callable(LogDensity):
     def _logpdf_and_grad(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if self._gradient is None:
             return super()._logpdf_and_grad(theta)
-        value = self._logpdf(theta)
-        prior_gradient = self.prior.columns(self.parameters).gradient(theta)
+        likelihood = self._log_likelihood(theta)
+        prior = self.prior.columns(self.parameters)
+        value = likelihood + prior.smooth(theta)
         if callable(self._gradient):
             grad = np.asarray(self._gradient(theta), float)
             if grad.shape != theta.shape:
                 raise LikelihoodError(f"the gradient of {self.name} has shape {grad.shape}, expected {theta.shape}")
         else:
-            grad = self._differences(theta)
-        grad = np.where(np.isfinite(value)[:, None], grad + prior_gradient, 0.0)
+            grad = np.zeros(theta.shape)
+            inside = np.isfinite(likelihood)
+            grad[inside] = self._differences(theta[inside], likelihood[inside])
+        grad = np.where(np.isfinite(value)[:, None], grad + prior.gradient(theta), 0.0)
         return value, grad
 
-    def _differences(self, theta: np.ndarray) -> np.ndarray:
+    def _differences(self, theta: np.ndarray, value: np.ndarray) -> np.ndarray:
+        """Central differences; one-sided where a neighbour is outside the support."""
         n, d = theta.shape
         step = 6e-6 * np.maximum(1.0, np.abs(theta))
         shift = step[:, :, None] * np.eye(d)
-        up = np.minimum(theta[:, None, :] + shift, self.parameters.upper).reshape(-1, d)
-        down = np.maximum(theta[:, None, :] - shift, self.parameters.lower).reshape(-1, d)
-        length = np.einsum("nkd,kd->nk", (up - down).reshape(n, d, d), np.eye(d))
-        return (self._log_likelihood(up) - self._log_likelihood(down)).reshape(n, d) / length
+        sides = []
+        for edge in (
+            np.minimum(theta[:, None, :] + shift, self.parameters.upper),
+            np.maximum(theta[:, None, :] - shift, self.parameters.lower),
+        ):
+            there = self._log_likelihood(edge.reshape(-1, d)).reshape(n, d)
+            moved = np.einsum("nkk->nk", edge) - theta
+            outside = there == -np.inf
+            sides.append((np.where(outside, value[:, None], there), np.where(outside, 0.0, moved)))
+        (up, right), (down, left) = sides
+        length = right - left
+        return np.where(length > 0, up - down, 0.0) / np.where(length > 0, length, 1.0)

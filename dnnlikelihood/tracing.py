@@ -18,7 +18,7 @@ from .parameters import ParameterSpace
 from .priors import Prior
 from .protocols import Kind, LogDensity
 
-__all__ = ["TracedDensity", "call_back", "masked", "tensorflow", "tensorflow_probability"]
+__all__ = ["TracedDensity", "boxed", "call_back", "masked", "tensorflow", "tensorflow_probability"]
 
 _importing = threading.Lock()
 
@@ -70,15 +70,21 @@ def tensorflow_probability() -> Any:
 
 def masked(density: LogDensity) -> Callable[[Any], Any]:
     """`density._trace()` with -inf outside the bounds and the ranges of the prior."""
-    tf = tensorflow()
-    inner = density._trace()
     ranges = density.prior.columns(density.parameters)
     low = np.maximum(density.parameters.lower, ranges.low)
     high = np.minimum(density.parameters.upper, ranges.high)
+    return boxed(density._trace(), low, high)
+
+
+def boxed(function: Callable[[Any], Any], low: np.ndarray, high: np.ndarray) -> Callable[[Any], Any]:
+    """A traceable function (n, d) -> (n,) with -inf outside low <= theta <= high."""
+    if np.isinf(low).all() and np.isinf(high).all():
+        return function
+    tf = tensorflow()
 
     def logpdf(theta: Any) -> Any:
         inside = tf.reduce_all((theta >= low) & (theta <= high), axis=1)
-        return tf.where(inside, inner(theta), tf.constant(-np.inf, tf.float64))
+        return tf.where(inside, function(theta), tf.constant(-np.inf, tf.float64))
 
     return logpdf
 
