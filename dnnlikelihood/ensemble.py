@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from .errors import ConfigError, CorruptFile
+from .npzfiles import read_npz, write_npz
 
 __all__ = ["ACTIVATIONS", "Baseline", "Calibration", "Domain", "Ensemble", "Features", "Member"]
 
@@ -68,7 +69,7 @@ class Features:
 
     @property
     def width(self) -> int:
-        """m = d + p."""
+        """The number of features, m = d + p."""
         return len(self.shift) + len(self.kink_columns)
 
     def __call__(self, theta: np.ndarray) -> np.ndarray:
@@ -243,17 +244,16 @@ class Ensemble:
 
     def save(self, path: Path) -> None:
         """Write all arrays to one npz file."""
-        np.savez(path, **self.arrays())
+        write_npz(path, self.arrays())
 
     @classmethod
     def load(cls, path: Path) -> Ensemble:
-        """Read them back; object arrays are refused by NumPy.
+        """Read them back.
 
         Raises:
             CorruptFile: not such a file.
         """
         try:
-            with np.load(path, allow_pickle=False) as file:
-                return cls.from_arrays({name: file[name] for name in file.files})
-        except (OSError, ValueError, KeyError, EOFError) as error:
-            raise CorruptFile(f"{path}: not an ensemble ({error})") from error
+            return cls.from_arrays(read_npz(path))
+        except KeyError as error:
+            raise CorruptFile(f"{path} is not an ensemble: it lacks {error}") from error

@@ -8,7 +8,6 @@ averaged weights, best weights, schedule - is written after each epoch, atomical
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,8 +17,9 @@ from typing import Any
 import numpy as np
 
 from ..ensemble import Features, Member
-from ..errors import CorruptFile, StaleArtifact, TrainingError
+from ..errors import StaleArtifact, TrainingError
 from ..jsonfiles import canonical, strict_loads
+from ..npzfiles import read_npz, write_npz
 from ..tracing import tensorflow
 from .backend import keras
 from .build import build_member, member_arrays
@@ -178,7 +178,7 @@ class _Training:
                 f"the loss is not finite after epoch {s.epoch + 1}: {numbers}; lower learning_rate (now "
                 f"{c.learning_rate}) or look for outliers in the data"
             )
-        s.append({**numbers, "learning_rate": float(np.asarray(self.optimizer.learning_rate))})
+        s.append({**numbers, "learning_rate": float(keras.ops.convert_to_numpy(self.optimizer.learning_rate))})
         s.append({"cpu_seconds": time.process_time() - start})
         s.epoch += 1
         if c.schedule == "plateau":
@@ -217,13 +217,8 @@ class _Training:
         """Write weights, optimiser and schedule, atomically."""
         s = self.state
         header = canonical({**s.__dict__, "identity": identity, "best": s.best if math.isfinite(s.best) else None})
-        arrays = {f"v{i}": np.asarray(v) for i, v in enumerate(self._variables())}
-        temporary = path.with_name(f".{path.name}")
-        with temporary.open("wb") as file:
-            np.savez(file, header=np.frombuffer(header, np.uint8), **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        arrays = {f"v{i}": v.numpy() for i, v in enumerate(self._variables())}
+        write_npz(path, {"header": np.frombuffer(header, np.uint8), **arrays})
 
     def restore(self, path: Path, identity: str) -> None:
         """Continue from a checkpoint.
@@ -231,18 +226,14 @@ class _Training:
         Raises:
             StaleArtifact: it belongs to other data or another configuration.
         """
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                header = strict_loads(file["header"].tobytes(), str(path))
-                arrays = [file[f"v{i}"] for i in range(len(file.files) - 1)]
-        except (OSError, ValueError, KeyError, EOFError) as error:
-            raise CorruptFile(f"{path} is not a checkpoint ({error}); remove it to train this member anew") from error
+        arrays = read_npz(path, "remove it to train this member anew")
+        header = strict_loads(arrays["header"].tobytes(), str(path))
         if header.pop("identity") != identity:
             raise StaleArtifact(f"{path} belongs to other data or another configuration; choose another folder")
         header["best"] = math.inf if header["best"] is None else header["best"]
         self.state = _State(**header)
-        for variable, array in zip(self._variables(), arrays, strict=True):
-            variable.assign(array)
+        for i, variable in enumerate(self._variables()):
+            variable.assign(arrays[f"v{i}"])
 
 
 def train_member(

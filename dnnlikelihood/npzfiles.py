@@ -1,0 +1,48 @@
+"""Named arrays in one npz file: written atomically, read without ever unpickling."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from .errors import CorruptFile, MissingArtifact, SaveFailed
+
+__all__ = ["read_npz", "write_npz"]
+
+
+def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write beside the target, sync, rename: a kill or a full disk leaves the old file as it was.
+
+    Raises:
+        SaveFailed: the operating system refused.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise SaveFailed(f"could not write {path}: {error}; what stood there before is untouched") from error
+
+
+def read_npz(path: Path, hint: str = "fetch or make it again") -> dict[str, np.ndarray]:
+    """All arrays of a file.
+
+    Raises:
+        MissingArtifact: no such file.
+        CorruptFile: truncated, not an npz file, or holding Python objects.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except FileNotFoundError as error:
+        raise MissingArtifact(f"{path} does not exist") from error
+    except (OSError, ValueError, KeyError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        raise CorruptFile(f"{path} is not a readable npz file ({error}); {hint}") from error

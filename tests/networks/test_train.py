@@ -1,0 +1,132 @@
+"""Training: it learns what it should, resumes to the identical result, and refuses what cannot be learned."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import numpy as np
+import pytest
+
+from dnnlikelihood.ensemble import Features
+from dnnlikelihood.errors import ConfigError, CorruptFile, StaleArtifact, TrainingError
+from dnnlikelihood.networks.config import NetworkConfig, TrainingConfig
+from dnnlikelihood.networks.train import Residuals, train_member
+
+FEATURES = Features(np.zeros(2), np.ones(2), np.zeros(0, np.int64), np.zeros(0))
+
+
+def bump(n, seed, *, gradient=True):
+    """r(z) = sin(2 z_0) z_1, and its gradient."""
+    z = np.random.default_rng(seed).normal(size=(n, 2)).astype(np.float32)
+    value = np.sin(2 * z[:, 0]) * z[:, 1]
+    slope = np.stack([2 * np.cos(2 * z[:, 0]) * z[:, 1], np.sin(2 * z[:, 0])], axis=1) if gradient else None
+    return Residuals(z, value, slope, np.ones(n, np.float32))
+
+
+def rmse(member, rows):
+    return float(np.sqrt(np.mean((member(rows.z.astype(float)) - rows.value) ** 2)))
+
+
+NETWORK = NetworkConfig(widths=(32, 32), n_members=1)
+TRAINING = TrainingConfig(n_epochs=60, batch_size=32, learning_rate=5e-3)
+
+
+def test_gradient_labels_teach_more_than_values():
+    train, validation = bump(200, 0), bump(1000, 1)
+    config = TRAINING.replace(n_epochs=200)
+    with_gradient, history = train_member(FEATURES, train, validation, NETWORK, config, 1)
+    values_only, _ = train_member(FEATURES, train, validation, NETWORK, config.replace(gradient_weight=0.0), 1)
+    assert rmse(with_gradient, validation) < 0.1
+    assert rmse(with_gradient, validation) < 0.6 * rmse(values_only, validation)
+    np.testing.assert_allclose(history["val_loss"][-1] ** 0.5, rmse(with_gradient, validation), rtol=1e-4)
+
+
+def test_same_seed_same_weights_other_seed_others():
+    config = TRAINING.replace(n_epochs=2)
+    a, b, c = (train_member(FEATURES, bump(200, 0), bump(50, 1), NETWORK, config, s)[0] for s in (1, 1, 2))
+    for x, y in zip(a.kernels, b.kernels, strict=True):
+        np.testing.assert_array_equal(x, y)
+    assert not np.array_equal(a.kernels[0], c.kernels[0])
+
+
+def test_plateau_lowers_the_rate_stops_early_and_keeps_the_best():
+    config = TrainingConfig(
+        n_epochs=400, batch_size=32, schedule="plateau", averaging=0.0, plateau_patience=3, stop_patience=8,
+        learning_rate=1e-2, min_learning_rate=1e-4,
+    )  # fmt: skip
+    validation = bump(300, 1)
+    member, history = train_member(FEATURES, bump(100, 0, gradient=False), validation, NETWORK, config, 1)
+    assert len(history["loss"]) < 400
+    assert history["learning_rate"][-1] < history["learning_rate"][0]
+    np.testing.assert_allclose(rmse(member, validation), min(history["val_loss"]) ** 0.5, rtol=1e-4)
+
+
+KILLED = """
+    import sys
+    from pathlib import Path
+    sys.path.insert(0, {tests!r})
+    from test_train import FEATURES, NETWORK, TRAINING, bump, train_member
+    train_member(FEATURES, bump(3000, 0), bump(100, 1), NETWORK, TRAINING.replace(n_epochs=40), 1,
+                 checkpoint=Path(sys.argv[1]), identity="x")
+"""
+
+
+def test_killed_and_resumed_is_identical(tmp_path):
+    from pathlib import Path
+
+    config = TRAINING.replace(n_epochs=40)
+    whole, history = train_member(FEATURES, bump(3000, 0), bump(100, 1), NETWORK, config, 1)
+    checkpoint = tmp_path / "member.npz"
+    script = textwrap.dedent(KILLED).format(tests=str(Path(__file__).parent))
+    process = subprocess.Popen([sys.executable, "-c", script, str(checkpoint)], stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not checkpoint.exists() and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    with np.load(checkpoint) as file:
+        assert b'"stopped":false' in file["header"].tobytes(), "the kill came too late to test anything"
+    resumed, again = train_member(
+        FEATURES, bump(3000, 0), bump(100, 1), NETWORK, config, 1, checkpoint=checkpoint, identity="x"
+    )
+    for x, y in zip(whole.kernels + whole.biases, resumed.kernels + resumed.biases, strict=True):
+        np.testing.assert_array_equal(x, y)
+    assert again["val_loss"] == history["val_loss"]
+    assert len(again["loss"]) == 40
+
+
+def test_checkpoints_of_others_and_broken_ones_are_refused(tmp_path):
+    path = tmp_path / "member.npz"
+    config = TRAINING.replace(n_epochs=1)
+    train_member(FEATURES, bump(64, 0), bump(8, 1), NETWORK, config, 1, checkpoint=path, identity="mine")
+    with pytest.raises(StaleArtifact, match="other data"):
+        train_member(FEATURES, bump(64, 0), bump(8, 1), NETWORK, config, 1, checkpoint=path, identity="yours")
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(CorruptFile, match="remove it to train this member anew"):
+        train_member(FEATURES, bump(64, 0), bump(8, 1), NETWORK, config, 1, checkpoint=path, identity="mine")
+
+
+def test_a_diverging_loss_stops_with_the_cure():
+    config = TRAINING.replace(n_epochs=3, learning_rate=1e30)
+    with pytest.raises(TrainingError, match="lower learning_rate"):
+        train_member(FEATURES, bump(64, 0), bump(8, 1), NETWORK, config, 1)
+
+
+@pytest.mark.parametrize(
+    ("config", "change", "message"),
+    [
+        (NetworkConfig, {"widths": ()}, "widths"),
+        (NetworkConfig, {"activation": "eval"}, "activation"),
+        (NetworkConfig, {"n_members": 0}, "n_members"),
+        (TrainingConfig, {"n_epochs": 0}, "n_epochs"),
+        (TrainingConfig, {"learning_rate": -1.0}, "learning_rate"),
+        (TrainingConfig, {"schedule": "step"}, "schedule"),
+        (TrainingConfig, {"warmup": 1.0}, "warmup"),
+    ],
+)
+def test_configurations_are_born_valid(config, change, message):
+    with pytest.raises(ConfigError, match=message):
+        config(**change)
