@@ -29,8 +29,9 @@ def value_grad_arrow(function: Callable[..., Any], d: int, dense_columns: Sequen
     """
     tf = tensorflow()
     dense = list(dense_columns)
-    unit, sparse = np.eye(d)[dense], np.ones(d)
+    sparse = np.ones(d)
     sparse[dense] = 0.0
+    directions = np.concatenate([np.eye(d)[dense], sparse[None]])
 
     def value_and_grad(theta: Any, *others: Any) -> tuple[Any, Any]:
         with tf.GradientTape() as tape:
@@ -38,33 +39,33 @@ def value_grad_arrow(function: Callable[..., Any], d: int, dense_columns: Sequen
             value = function(theta, *others)
         return value, tape.gradient(value, theta)
 
-    def product(direction: np.ndarray, theta: Any, *others: Any) -> Any:
-        tangent = tf.zeros_like(theta) + tf.constant(direction, theta.dtype)
-        with tf.autodiff.ForwardAccumulator(theta, tangent) as forward:
-            _, grad = value_and_grad(theta, *others)
-        return forward.jvp(grad)
-
     def arrow(theta: Any, *others: Any) -> tuple[Any, Any, Any, Any]:
-        value, grad = value_and_grad(theta, *others)
-        columns = [product(e, theta, *others) for e in unit]
-        stacked = tf.stack(columns, axis=2) if columns else tf.zeros_like(theta)[:, :, None][:, :, :0]
-        return value, grad, stacked, product(sparse, theta, *others) * sparse
+        # All products at once: one copy of the rows for each direction.
+        copies = len(directions)
+        tangent = tf.repeat(tf.constant(directions, theta.dtype), tf.shape(theta)[0], axis=0)
+        rows = tf.tile(theta, [copies, 1])
+        rest = [tf.tile(x, [copies] + [1] * (len(x.shape) - 1)) for x in others]
+        with tf.autodiff.ForwardAccumulator(rows, tangent) as forward:
+            value, grad = value_and_grad(rows, *rest)
+        n = tf.shape(theta)[0]
+        products = tf.reshape(forward.jvp(grad), [copies, n, d])
+        return value[:n], grad[:n], tf.transpose(products[:-1], [1, 2, 0]), products[-1] * sparse
 
     return arrow
 
 
 def value_grad_hess(
-    function: Callable[[Any], Any], d: int, dense_columns: Sequence[int] | None = None
-) -> Callable[[Any], tuple[Any, Any, Any]]:
-    """(n, d) -> (n,), (n, d), (n, d, d) of a function (n, d) -> (n,) whose rows are independent."""
+    function: Callable[..., Any], d: int, dense_columns: Sequence[int] | None = None
+) -> Callable[..., tuple[Any, Any, Any]]:
+    """(n, d), ... -> (n,), (n, d), (n, d, d) of a function (n, d), ... -> (n,) whose rows are independent."""
     tf = tensorflow()
 
-    def full(theta: Any) -> tuple[Any, Any, Any]:
+    def full(theta: Any, *others: Any) -> tuple[Any, Any, Any]:
         with tf.GradientTape() as outer:
             outer.watch(theta)
             with tf.GradientTape() as inner:
                 inner.watch(theta)
-                value = function(theta)
+                value = function(theta, *others)
             grad = inner.gradient(value, theta)
         hess = outer.batch_jacobian(grad, theta)
         return value, grad, 0.5 * (hess + tf.transpose(hess, [0, 2, 1]))
@@ -76,8 +77,8 @@ def value_grad_hess(
     outside[dense] = 0.0
     parts = value_grad_arrow(function, d, dense)
 
-    def assembled(theta: Any) -> tuple[Any, Any, Any]:
-        value, grad, columns, diagonal = parts(theta)
+    def assembled(theta: Any, *others: Any) -> tuple[Any, Any, Any]:
+        value, grad, columns, diagonal = parts(theta, *others)
         place = tf.constant(np.eye(d)[dense], theta.dtype) + tf.zeros_like(columns)[:, 0, :, None]
         rows = tf.transpose(columns, [0, 2, 1]) * outside
         # columns @ place + place^T @ rows, as one product of inner dimension 2 k

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Agreement", "Contours", "Convergence", "Fit", "Hpdi", "Interval", "ProfileScan", "Samples"]
+__all__ = ["Agreement", "Contours", "Convergence", "Fit", "Hpdi", "Interval", "Marginal", "ProfileScan", "Samples"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +135,19 @@ class Hpdi:
     intervals: tuple[Interval, ...]
     uncertainty: tuple[tuple[float, float], ...] = field(default=())
     """Standard errors of the edges (low, high) of each interval, from batches of the sample."""
+    warnings: tuple[str, ...] = ()
+    """Why not to trust it: a chain that did not converge, say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Marginal:
+    """The density of one parameter on a grid."""
+
+    name: str
+    x: np.ndarray
+    """(m,) ascending."""
+    density: np.ndarray
+    """(m,); its integral is 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,13 +170,13 @@ class Agreement:
     """How far a surrogate is from its truth; every error in nats unless its name says otherwise."""
 
     regions: dict[str, dict[str, float]]
-    """{"bulk" | "tails" | "maximum" | ...: {"n", "rmse", "bias", "max", "baseline_rmse", "skill"}}."""
+    """{"bulk" | "tails" | "profile" | ...: {"n", "rmse", "bias", "q99", "max", "baseline_rmse", "skill"}}."""
     hpdi: dict[str, dict[str, Any]]
-    """{level: {"truth": [...], "surrogate": [...], "difference": max |edge difference|}} per POI."""
+    """{poi: {level: {"truth": [...], "surrogate": [...], "difference", "standard_error"}}}: of the worst edge."""
     tmu: dict[str, Any]
-    """{"mu", "truth", "surrogate", "mean_error", "max_error", "maximum_error"}."""
-    ks: dict[str, float]
-    """{"median_p", "min_p", "ess"} over the one-dimensional marginals, with effective sample sizes."""
+    """{poi: {"mu", "truth", "surrogate", "mean_error", "max_error", "maximum_error", "failed_fits"}}."""
+    ks: dict[str, Any]
+    """{"median_p", "min_p", "worst", "ess"} over the one-dimensional marginals, with effective sample sizes."""
     correlation_difference: float
     """Frobenius norm of the difference of the correlation matrices."""
     passed: bool

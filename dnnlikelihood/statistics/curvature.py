@@ -2,8 +2,8 @@ r"""Batched Newton steps for two shapes of curvature matrix K = -d^2 logpdf / d 
 
 `Dense` holds any symmetric K (n, d, d). `Arrow` holds one that is diagonal outside k dense columns D,
 
-    K = [ K_DD  K_DS ]      K_SS diagonal,      eliminated first:   (K_DD - K_DS K_SS^-1 K_SD) p_D = r_D - K_DS K_SS^-1 r_S,
-        [ K_SD  K_SS ]
+    K = [ K_DD  K_DS ]      K_SS diagonal and eliminated first:
+        [ K_SD  K_SS ]      (K_DD - K_DS K_SS^-1 K_SD) p_D = r_D - K_DS K_SS^-1 r_S,
 
 in O(d k^2) instead of O(d^3): counting likelihoods with one statistical nuisance a bin are of this kind. K is positive
 definite exactly when K_SS and the Schur complement are (Haynsworth, Linear Algebra Appl. 1 (1968) 73).

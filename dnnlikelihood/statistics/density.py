@@ -11,8 +11,8 @@ Bandwidth in one dimension: the minimum of the asymptotic mean integrated square
 
     h^9 = 8 R(K) / (R(f'''') n_eff),     R(K) = 27 / (32 sqrt(pi)),     R(f'''') = int t^8 |f^(t)|^2 dt / 2 pi,
 
-with R(f'''') taken from the sample at 1.5 h, until it settles, and of that three quarters: edges in the tails suffer from
-bias more than the integrated error does. In two dimensions h = n_eff^(-1/10) standard deviations.
+with R(f'''') taken from the sample at 1.5 h, until it settles, and of that three quarters: edges in the tails suffer
+from bias more than the integrated error does. In two dimensions h = n_eff^(-1/10) standard deviations.
 """
 
 from __future__ import annotations

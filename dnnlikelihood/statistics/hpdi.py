@@ -111,9 +111,7 @@ def hpdi_of_density(x: Any, log_density: Any, level: float) -> Hpdi:
     return _region(fine, f / np.trapezoid(f, fine), level, np.zeros(len(fine)), (points[0], points[-1]))
 
 
-def _region(
-    x: np.ndarray, f: np.ndarray, level: float, deviation: np.ndarray, limits: tuple[float, float]
-) -> Hpdi:
+def _region(x: np.ndarray, f: np.ndarray, level: float, deviation: np.ndarray, limits: tuple[float, float]) -> Hpdi:
     """Intervals of the piecewise linear density f above the threshold that holds `level`."""
     low, high = 0.0, float(f.max())
     for _ in range(80):
@@ -128,7 +126,7 @@ def _region(
             merged[-1][1] = b
         else:
             merged.append([a, b])
-    kept = [(a, b) for a, b in merged if f[a : b + 1].max() - t > believed] or [max(merged, key=lambda p: p[1] - p[0])]
+    kept = [[a, b] for a, b in merged if f[a : b + 1].max() - t > believed] or [max(merged, key=lambda p: p[1] - p[0])]
     intervals = []
     for a, b in kept:
         left = x[a] if a == 0 else np.interp(t, f[[a - 1, a]], x[[a - 1, a]])

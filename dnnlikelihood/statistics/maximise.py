@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import product
+from typing import Any
 
 import numpy as np
 
@@ -216,7 +217,7 @@ def maximise_between_kinks(
     x = np.asarray(start, float)
     n, d = x.shape
     low, high = np.broadcast_to(lower, (n, d)), np.broadcast_to(upper, (n, d))
-    options = {"tolerance": tolerance, "noise": noise, "max_iterations": max_iterations}
+    options: dict[str, Any] = {"tolerance": tolerance, "noise": noise, "max_iterations": max_iterations}
     split = [k if (low[:, i] < high[:, i]).any() else () for i, k in enumerate(kinks)]
     if not any(split):
         return maximise(objective, x, low, high, **options)
@@ -225,7 +226,7 @@ def maximise_between_kinks(
     home = np.stack([np.searchsorted(e[1:-1], inside[:, i]) for i, e in enumerate(edges)], axis=1)
     fit = _in_cells(objective, inside, low, high, edges, home, np.arange(n), **options)
     pending = np.arange(n)
-    everywhere = np.prod([len(e) - 1 for e in edges]) <= MOST_CELLS
+    everywhere = bool(np.prod([len(e) - 1 for e in edges]) <= MOST_CELLS)
     while len(pending):
         rows, cells = _other_cells(edges, home[pending], pending, everywhere=everywhere)
         other = _in_cells(objective, fit.theta[rows], low[rows], high[rows], edges, cells, rows, fit.value, **options)
@@ -248,7 +249,7 @@ def _in_cells(
     cells: np.ndarray,
     rows: np.ndarray,
     to_beat: np.ndarray | None = None,
-    **options: float,
+    **options: Any,
 ) -> Fit:
     """Fit each row within its cell, (n, d) positions between `edges`; a cell beside the box is "outside"."""
     held = low == high
@@ -263,7 +264,7 @@ def _in_cells(
         hi[there],
         rivals=rows[there],
         to_beat=to_beat,
-        **options,  # type: ignore[arg-type]
+        **options,
     )
     if len(there) == len(rows):
         return inner

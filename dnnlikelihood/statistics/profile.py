@@ -9,8 +9,7 @@ Gaussian; afterwards it may try again from the solutions of its neighbours, whic
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,10 +17,11 @@ import numpy as np
 from ..errors import DomainError, LikelihoodError, ParameterError, ShapeError
 from ..protocols import LogDensity
 from ..results import Fit, ProfileScan
+from .blocks import blocks
 from .curvature import Dense
 from .maximise import FIELDS, maximise_between_kinks
 
-__all__ = ["blocks", "limits", "maximum", "profile"]
+__all__ = ["limits", "maximum", "profile", "standard_deviation"]
 
 PROMISING = 0.5
 """A neighbour's solution is tried where, moved over, it lies at most so many nats below the point's own."""
@@ -33,17 +33,6 @@ def limits(density: LogDensity) -> tuple[np.ndarray, np.ndarray]:
     """(d,), (d,): bounds of the parameters, narrowed by the ranges of the prior."""
     ranges = density.prior.columns(density.parameters)
     return np.maximum(density.parameters.lower, ranges.low), np.minimum(density.parameters.upper, ranges.high)
-
-
-def blocks(n: int, size: int, label: str, *, progress: bool) -> Iterable[slice]:
-    """0 ... n in pieces of at most `size`, with a progress bar where somebody can see it."""
-    pieces = [slice(i, min(i + size, n)) for i in range(0, n, size)]
-    if not progress or len(pieces) < 2 or not sys.stderr.isatty():
-        return pieces
-    from rich.console import Console
-    from rich.progress import track
-
-    return track(pieces, description=label, console=Console(stderr=True), transient=True)
 
 
 def _middle(density: LogDensity) -> np.ndarray:
@@ -91,14 +80,24 @@ def maximum(density: LogDensity, starts: Any = None, **options: Any) -> Fit:
     best = int(np.argmax(fit.value))
     if not np.isfinite(fit.value[best]):
         raise LikelihoodError(
-            f"no start has a finite log-density (the first: {dict(zip(density.parameters.names, start[0], strict=True))}"
-            "); pass starts=... inside the support"
+            f"none of {len(start)} starts has a finite log-density (the first begins with {start[0][:5]}); "
+            "pass starts=... inside the support"
         )
     return _rows(fit, np.array([best]))
 
 
 def _rows(fit: Fit, rows: np.ndarray) -> Fit:
     return Fit(*(getattr(fit, name)[rows] for name in FIELDS))
+
+
+def standard_deviation(density: LogDensity, theta: np.ndarray, column: int) -> float:
+    """sqrt((K^-1)_ii) at one point (d,), K = -Hessian: the scale of a scan; 1 where K gives none."""
+    _, _, hess = density.logpdf_grad_hess(theta)
+    unit = np.zeros((1, hess.shape[1]))
+    unit[0, column] = 1.0
+    step = Dense(-hess).solve(unit, np.ones(unit.shape, bool), np.zeros(1))
+    variance = float(step.p[0, column])
+    return float(np.sqrt(variance)) if step.definite[0] and 0 < variance < np.inf else 1.0
 
 
 def profile(
@@ -193,7 +192,7 @@ def _grid(density: LogDensity, names: tuple[str, ...], points: Any) -> np.ndarra
 
 
 def _starts(density: LogDensity, columns: np.ndarray, grid: np.ndarray, best: Fit) -> np.ndarray:
-    """(n, d) the best fit moved along the tangent of the profile, or only in the scanned coordinates if that is higher."""
+    """(n, d) the best fit moved along the tangent of the profile, or in the scanned coordinates only if that is higher."""
     lower, upper = limits(density)
     _, _, hess = density.logpdf_grad_hess(best.theta)
     stay = np.tile(best.theta[0], (len(grid), 1))

@@ -1,4 +1,4 @@
-r"""Profile-likelihood test statistics of Cowan, Cranmer, Gross and Vitells, arXiv:1007.1727, and what follows from them.
+r"""Profile-likelihood test statistics of Cowan, Cranmer, Gross and Vitells, arXiv:1007.1727.
 
     t_mu        = 2 [logpdf(muhat) - logpdf(mu)],  nuisances profiled in both            (eq. 8)
     q_0         = t_0 for muhat >= 0, else 0                                             (eq. 12)
@@ -37,9 +37,7 @@ def qmu(mu: Any, muhat: Any, max_logpdf: Any, profiled_logpdf: Any) -> np.ndarra
     return np.where(np.asarray(muhat) <= np.asarray(mu), tmu(max_logpdf, profiled_logpdf), 0.0)
 
 
-def qmu_tilde(
-    mu: Any, muhat: Any, max_logpdf: Any, profiled_logpdf: Any, profiled_logpdf_at_0: Any
-) -> np.ndarray:
+def qmu_tilde(mu: Any, muhat: Any, max_logpdf: Any, profiled_logpdf: Any, profiled_logpdf_at_0: Any) -> np.ndarray:
     """q~_mu for upper limits on mu >= 0 (eq. 16): a negative muhat is compared with mu = 0."""
     top = np.where(np.asarray(muhat) < 0, profiled_logpdf_at_0, max_logpdf)
     return qmu(mu, muhat, top, profiled_logpdf)

@@ -1,7 +1,7 @@
 r"""Weighted samples: effective size, quantiles, and the two-sample Kolmogorov-Smirnov test.
 
-    n_eff = (sum w)^2 / sum w^2                                     Kish, Survey Sampling (1965)
-    D     = sup |F_1 - F_2|,   p from the Kolmogorov distribution at n = n_1 n_2 / (n_1 + n_2), effective sizes
+n_eff = (sum w)^2 / sum w^2                                     Kish, Survey Sampling (1965)
+D     = sup |F_1 - F_2|,   p from the Kolmogorov distribution at n = n_1 n_2 / (n_1 + n_2), effective sizes
 """
 
 from __future__ import annotations
