@@ -8,11 +8,9 @@ uninterrupted one would have written.
 from __future__ import annotations
 
 import os
-import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ import numpy as np
 
 from .errors import LikelihoodError, SaveFailed, StaleArtifact
 from .jsonfiles import fingerprint, pretty, read_json
+from .progress import progress_bar
 from .protocols import LogDensity
 from .rows import Column
 from .runlog import RunLog
@@ -51,7 +50,7 @@ def labels(
     starts = range(start, len(theta), batch_size)
     batches = (np.asarray(theta[i : i + batch_size], float) for i in starts)
     results = map(_evaluate, _forever(density), batches) if executor is None else _spread(executor, density, batches)
-    with _bar(len(theta), start, shown=progress) as advance:
+    with progress_bar("labelling", len(theta), shown=progress, done=start) as advance:
         for i in starts:
             try:
                 value, grad = next(results)
@@ -92,22 +91,6 @@ def _spread(executor: Executor, density: LogDensity, batches: Iterable[np.ndarra
     finally:
         for future in waiting:
             future.cancel()
-
-
-@contextmanager
-def _bar(total: int, done: int, *, shown: bool) -> Iterator[Any]:
-    """A progress bar on a terminal, nothing elsewhere; yields what advances it."""
-    if not (shown and sys.stderr.isatty()):
-        yield lambda count: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    with Progress(
-        "labelling", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=Console(stderr=True)
-    ) as bar:
-        task = bar.add_task("labelling", total=total, completed=done)
-        yield lambda count: bar.advance(task, count)
 
 
 class Partial:
