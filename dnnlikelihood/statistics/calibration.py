@@ -2,7 +2,8 @@ r"""Split-conformal calibration of a spread, separately in bins of the answer (M
 
 With answers y_i, spreads s_i and truths t_i of points never trained on, scores q_i = |y_i - t_i| / (s_i + floor), the
 factor of a bin with n points is the ceil((n + 1) level)-th smallest score. Then |y - t| <= factor (s + floor) holds
-with probability at least `level` for a new point of the bin, whatever the distribution of errors (arXiv:2107.07511).
+with probability at least `level` for a new point of the bin, whatever the distribution of errors (arXiv:2107.07511). The
+floor says how far the spread is to be believed: large where it says nothing, small where it tells good points from bad.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from ..ensemble import Calibration
 __all__ = ["conformal", "coverage"]
 
 MINIMUM_ROWS = 100
+FLOORS = (0.1, 0.5, 2.0, 8.0)
+"""Tried floors, in median deviations: the one of the narrowest bands wins."""
 
 
 def conformal(
@@ -29,17 +32,21 @@ def conformal(
         n_bins: bins of equal content, fewer if a bin would hold less than 100 rows.
     """
     deviation = np.abs(answer - truth)
-    floor = float(max(0.1 * np.median(deviation), 1e-9))
     bins = max(1, min(n_bins, len(answer) // MINIMUM_ROWS))
     edges = np.quantile(answer, np.arange(1, bins) / bins)
     where = np.searchsorted(edges, answer, side="right")
-    score = deviation / (spread + floor)
-    factors = []
-    for b in range(bins):
-        ranked = np.sort(score[where == b])
-        rank = int(np.ceil((len(ranked) + 1) * level))
-        factors.append(ranked[min(rank, len(ranked)) - 1])
-    return Calibration(edges, np.array(factors), floor)
+
+    def with_floor(floor: float) -> Calibration:
+        factors = []
+        for b in range(bins):
+            ranked = np.sort((deviation / (spread + floor))[where == b])
+            rank = int(np.ceil((len(ranked) + 1) * level))
+            factors.append(ranked[min(rank, len(ranked)) - 1])
+        return Calibration(edges, np.array(factors), floor)
+
+    typical = max(float(np.median(deviation)), 1e-9)
+    candidates = [with_floor(share * typical) for share in FLOORS]
+    return min(candidates, key=lambda c: float(c.error(answer, spread).mean()))
 
 
 def coverage(calibration: Calibration, answer: np.ndarray, spread: np.ndarray, truth: np.ndarray) -> float:

@@ -39,7 +39,7 @@ def test_gradient_labels_teach_more_than_values():
     config = TRAINING.replace(n_epochs=200)
     with_gradient, history = train_member(FEATURES, train, validation, NETWORK, config, 1)
     values_only, _ = train_member(FEATURES, train, validation, NETWORK, config.replace(gradient_weight=0.0), 1)
-    assert rmse(with_gradient, validation) < 0.1
+    assert rmse(with_gradient, validation) < 0.15
     assert rmse(with_gradient, validation) < 0.6 * rmse(values_only, validation)
     np.testing.assert_allclose(history["val_loss"][-1] ** 0.5, rmse(with_gradient, validation), rtol=1e-4)
 
