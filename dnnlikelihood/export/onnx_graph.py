@@ -85,7 +85,7 @@ class Graph:
         return self.constant("axis/" + "_".join(map(str, axes)), axes, np.int64)
 
 
-# Activations: each adds its nodes to the graph and returns its output and how to add those of its derivative -----------
+# Activations: each adds its nodes to the graph and returns its output and how to add those of its derivative ---------
 
 
 def _selu(g: Graph, a: str) -> tuple[str, Derivative]:
@@ -105,7 +105,10 @@ def _silu(g: Graph, a: str) -> tuple[str, Derivative]:
 
 
 def _gelu(g: Graph, a: str) -> tuple[str, Derivative]:
-    """h = a (1 + t) / 2 with t = tanh(u), u = c (a + k a^3); h' = ((1 + t) + a (1 - t^2) c (1 + 3 k a^2)) / 2."""
+    """Returns a (1 + t) / 2 with t = tanh(u), u = c (a + k a^3).
+
+    Its slope is ((1 + t) + a (1 - t^2) c (1 + 3 k a^2)) / 2.
+    """
 
     def derivative() -> str:
         one, square = g.single(1.0), g("Mul", a, a)
@@ -144,7 +147,7 @@ _NODES: dict[str, Callable[[Graph, str], tuple[str, Derivative]]] = {
 }
 
 
-# The parts of the surrogate ---------------------------------------------------------------------------------------------
+# The parts of the surrogate ------------------------------------------------------------------------------------------
 
 
 def _features(g: Graph, e: Ensemble) -> tuple[str, str]:
@@ -160,7 +163,7 @@ def _features(g: Graph, e: Ensemble) -> tuple[str, str]:
 
 
 def _baseline(g: Graph, e: Ensemble, f: str) -> tuple[str, str]:
-    """b (batch,) and its slope l + Q f (batch, m); b = c + f.(slope + l) / 2."""
+    """Returns b (batch,) and its slope l + Q f (batch, m); b = c + f.(slope + l) / 2."""
     linear = g.constant("baseline/linear", e.baseline.linear)
     slope = g("Gemm", f, g.constant("baseline/matrix", e.baseline.matrix), linear)
     twice = g("ReduceSum", g("Mul", f, g("Add", slope, linear)), g.axis(1), keepdims=0)

@@ -31,8 +31,13 @@ __all__ = ["OPERATORS", "Answers", "KerasModel", "OnnxModel", "SavedModel", "che
 Answers = dict[str, np.ndarray]
 
 OPERATORS = frozenset(
-    "Abs Add And Cast Concat Div Gather Gelu Gemm Greater GreaterOrEqual LessOrEqual Log MatMul Max Mul ReduceMax "
-    "ReduceMean ReduceSum Relu Reshape Selu Sigmoid Split Sqrt Squeeze Sub Sum Tanh Unsqueeze Where".split()
+    (
+        *("Add", "Sub", "Mul", "Div", "Max", "Sum", "MatMul", "Gemm"),
+        *("Abs", "Sqrt", "Log", "Sigmoid", "Tanh", "Relu", "Selu", "Gelu"),
+        *("Greater", "GreaterOrEqual", "LessOrEqual", "And", "Where"),
+        *("ReduceMax", "ReduceMean", "ReduceSum"),
+        *("Cast", "Concat", "Gather", "Reshape", "Split", "Squeeze", "Unsqueeze"),
+    )
 )
 """Every operator a published graph may have."""
 
@@ -44,7 +49,7 @@ ROWS = 512
 """Rows evaluated at once, so that the layers of one member stay in the cache."""
 
 
-# ONNX: looking before loading ------------------------------------------------------------------------------------------
+# ONNX: looking before loading ----------------------------------------------------------------------------------------
 
 
 def _contents(path: Path) -> bytes:
@@ -174,6 +179,7 @@ class OnnxModel:
             import onnxruntime
         except ModuleNotFoundError as error:
             raise MissingDependency("this needs onnxruntime: pip install 'dnnlikelihood[onnx]'") from error
+        self.path = path
         data = _contents(path)
         self._model, self.metadata = check_onnx(data, str(path))
         options = onnxruntime.SessionOptions()
@@ -199,7 +205,7 @@ class OnnxModel:
         return {name: np.concatenate(pieces) for name, *pieces in zip(self._names, *parts, strict=True)}
 
 
-# TensorFlow and Keras --------------------------------------------------------------------------------------------------
+# TensorFlow and Keras ------------------------------------------------------------------------------------------------
 
 
 class SavedModel:
@@ -210,11 +216,15 @@ class SavedModel:
         if not (folder / "saved_model.pb").is_file():
             raise MissingArtifact(f"{folder} holds no saved_model.pb; is this a SavedModel?")
         self._session = tf.compat.v1.Session(graph=tf.Graph())
+        level = tf.get_logger().level
+        tf.get_logger().setLevel("ERROR")  # the loader is marked as deprecated; it is also the one that counts
         try:
             with self._session.graph.as_default():
                 self._signatures = tf.compat.v1.saved_model.load(self._session, ["serve"], str(folder)).signature_def
         except (tf.errors.OpError, RuntimeError, ValueError, OSError) as error:
             raise CorruptFile(f"{folder}: the session loader refuses it ({str(error).splitlines()[0]})") from error
+        finally:
+            tf.get_logger().setLevel(level)
 
     @property
     def signatures(self) -> tuple[str, ...]:

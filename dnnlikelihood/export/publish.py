@@ -1,0 +1,263 @@
+"""Publishing: one folder that says what a surrogate is, how good it is, and that runs everywhere.
+
+    metadata.json          what it is; every field has its place in schemas/published.json
+    model.onnx             logpdf, error, in_domain, spread        model_gradient.onnx   the same and gradient
+    saved_model/1/         for TensorFlow Serving                  model.keras           the ensemble as trained
+    reference.npz          points with the exact and the network's value, against which `verify` holds every runtime
+    history.json log.jsonl how it was made                         README.md, plots/     the model card
+    CITATION.cff .zenodo.json hepdata.json                         for archives          manifest.json   hashes
+
+The folder appears whole or not at all, and only after the graphs gave the network's values back at the reference
+points.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..ensemble import Ensemble
+from ..errors import ConfigError, CorruptFile, IntegrityError, ShapeError
+from ..jsonfiles import canonical, pretty, validate
+from ..npzfiles import read_npz, write_npz
+from ..parameters import ParameterSpace
+from ..priors import Prior
+from ..protocols import Kind
+from ..runlog import RunLog, versions
+from ..store import writing
+from .card import card_files
+from .onnx_graph import write_onnx
+from .runtimes import OnnxModel
+from .savedmodel import write_saved_model
+
+__all__ = ["MIN_REFERENCE", "TOLERANCE", "PublishedMetadata", "Reference", "publish", "read_reference"]
+
+TOLERANCE = {"logpdf": 1e-5, "gradient": 1e-4, "exact": 1e-8}
+"""Nats per max(1, |residual|); per max(1, largest slope); nats per max(1, |logpdf|)."""
+MIN_REFERENCE = 100
+_CARRIED = (
+    *("schema", "name", "fingerprint", "parameters", "prior", "kind"),
+    *("output", "licence", "references", "domain", "tolerance"),
+)
+"""The fields of metadata.json that the graphs carry inside."""
+_REFERENCE_ARRAYS = ("theta", "exact", "logpdf", "gradient", "error", "in_domain")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """Points (n, d) with the exact log-density (n,) and the network's (n,), as the ensemble was trained."""
+
+    theta: np.ndarray
+    exact: np.ndarray
+    logpdf: np.ndarray
+
+    def check(self, d: int) -> None:
+        """Enough points, of the right shape, all finite."""
+        n = len(self.theta)
+        if n < MIN_REFERENCE:
+            raise ConfigError(f"{n} reference points; publish at least {MIN_REFERENCE}")
+        if self.theta.shape != (n, d) or self.exact.shape != (n,) or self.logpdf.shape != (n,):
+            shapes = (self.theta.shape, self.exact.shape, self.logpdf.shape)
+            raise ShapeError(f"reference of shapes {shapes}, expected ({n}, {d}), ({n},) and ({n},)")
+        if not all(np.isfinite(a).all() for a in (self.theta, self.exact, self.logpdf)):
+            raise ConfigError("reference points and values must be finite; leave points outside the support out")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedMetadata:
+    """What a person has to say about a model; the rest of metadata.json is derived from the ensemble.
+
+    `definition` says in words what logpdf is (profiled over what, of which data, up to which constant); `recipe` is
+    that of the likelihood it was learned from ({"source", "arguments"}), None if it has none; `accuracy` has a row
+    {"where", "n", "rmse", "baseline_rmse", "max"} for each region, in nats; `coverage` one
+    {"low", "high", "n", "covered"} for each bin of logpdf; `command` rebuilds the model.
+    """
+
+    name: str
+    description: str
+    parameters: ParameterSpace
+    prior: Prior
+    kind: Kind
+    definition: str
+    command: str
+    licence: str
+    authors: Sequence[Mapping[str, str]]
+    references: Sequence[str] = ()
+    data: str = "observed"
+    offset: str = "none: the value of the source, all constants kept"
+    profiled: Sequence[str] = ()
+    recipe: Mapping[str, Any] | None = None
+    source_fingerprint: str | None = None
+    source_reference: str = ""
+    parents: Sequence[str] = ()
+    seeds: Mapping[str, int] | None = None
+    domain: str = "box and ellipsoid around the training points"
+    accuracy: Sequence[Mapping[str, Any]] = ()
+    coverage: Sequence[Mapping[str, Any]] = ()
+    limits: Sequence[str] = ()
+
+    def document(self, ensemble: Ensemble) -> dict[str, Any]:
+        """metadata.json, checked against its schema.
+
+        Raises:
+            SchemaError: a field that the schema refuses; ShapeError: parameters that are not those of the ensemble.
+        """
+        d = len(ensemble.features.shift)
+        if len(self.parameters) != d:
+            raise ShapeError(f"{len(self.parameters)} parameters for an ensemble of {d} inputs")
+        about = {
+            "name": self.name,
+            "description": self.description,
+            "parameters": self.parameters.to_json(),
+            "prior": self.prior.to_json(),
+            "kind": self.kind,
+            "output": {
+                "quantity": "logpdf",
+                "definition": self.definition,
+                "sign": 1,
+                "factor": 1,
+                "offset": self.offset,
+                "data": self.data,
+                "profiled": list(self.profiled),
+            },
+            "source": {
+                "recipe": None if self.recipe is None else dict(self.recipe),
+                "fingerprint": self.source_fingerprint,
+                "reference": self.source_reference,
+            },
+            "licence": self.licence,
+            "authors": [dict(a) for a in self.authors],
+            "references": list(self.references),
+            "seeds": dict(self.seeds or {}),
+            "domain": {"description": self.domain, **_box(ensemble)},
+            "accuracy": [dict(row) for row in self.accuracy],
+            "coverage": [dict(row) for row in self.coverage],
+            "network": _network(ensemble),
+            "tolerance": TOLERANCE,
+            "command": self.command,
+            "limits": list(self.limits),
+        }
+        head = {"schema": "published/1", "noun": "published", "fingerprint": _fingerprint(about, ensemble)}
+        document = {**head, "parents": list(self.parents), "versions": versions(), **about}
+        validate(document, "published", f"metadata of {self.name!r}")
+        return document
+
+
+def _box(ensemble: Ensemble) -> dict[str, Any]:
+    domain = ensemble.domain
+    return {
+        "low": domain.low.tolist(),
+        "high": domain.high.tolist(),
+        "center": domain.center.tolist(),
+        "radius": float(domain.radius),
+    }
+
+
+def _network(ensemble: Ensemble) -> dict[str, Any]:
+    return {
+        "n_members": len(ensemble.members),
+        "widths": [kernel.shape[1] for kernel in ensemble.members[0].kernels[:-1]],
+        "activations": sorted({member.activation for member in ensemble.members}),
+        "n_weights": ensemble.n_weights,
+    }
+
+
+def _fingerprint(about: Mapping[str, Any], ensemble: Ensemble) -> str:
+    """sha256 of what the model says it is and of every array; versions and times are outside."""
+    digest = hashlib.sha256(canonical(about))
+    for name, array in sorted(ensemble.arrays().items()):
+        digest.update(f"{name} {array.dtype} {array.shape}".encode() + np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def publish(
+    ensemble: Ensemble,
+    folder: str | Path,
+    *,
+    metadata: PublishedMetadata,
+    reference: Reference,
+    history: Any,
+    log: RunLog,
+    keras_writer: Callable[[Path], None] | None = None,
+    plots: Sequence[Path] = (),
+    overwrite: bool = False,
+) -> Path:
+    """Write a published model.
+
+    Args:
+        ensemble: the surrogate.
+        folder: where; its last part is usually the model's name.
+        metadata: what it is.
+        reference: at least 100 points with exact and network values.
+        history: the training history, JSON.
+        log: the log of the model so far; an event "published" is added to the copy in the folder.
+        keras_writer: writes `model.keras` to the path it is given; none is written if None.
+        plots: images for the model card.
+        overwrite: replace what is there.
+
+    Raises:
+        ArtifactExists, Locked, SaveFailed: see `store.writing`; nothing that was there is lost.
+        SchemaError, ConfigError, ShapeError: metadata or reference that cannot be published.
+        IntegrityError: the graphs do not give the network's values back.
+        MissingDependency: onnx, onnxruntime or TensorFlow is not installed.
+    """
+    document = metadata.document(ensemble)
+    reference.check(len(metadata.parameters))
+    with writing(Path(folder), overwrite=overwrite) as target:
+        inside = {key: document[key] for key in _CARRIED}
+        write_onnx(ensemble, target / "model.onnx", gradient=False, metadata=inside)
+        write_onnx(ensemble, target / "model_gradient.onnx", gradient=True, metadata=inside)
+        _write_reference(ensemble, reference, target)
+        write_saved_model(ensemble, target / "saved_model" / "1", metadata=inside)
+        if keras_writer is not None:
+            keras_writer(target / "model.keras")
+        pictures = []
+        for plot in plots:
+            (target / "plots").mkdir(exist_ok=True)
+            pictures.append(shutil.copyfile(plot, target / "plots" / Path(plot).name).relative_to(target).as_posix())
+        (target / "metadata.json").write_text(pretty(document), "utf-8")
+        (target / "history.json").write_text(pretty(history), "utf-8")
+        copy = RunLog(list(log))
+        copy.record("published", id=document["fingerprint"], parents=metadata.parents, numbers=document["network"])
+        (target / "log.jsonl").write_bytes(copy.text())
+        for name, text in card_files(document, pictures).items():
+            (target / name).write_text(text, "utf-8")
+    return Path(folder)
+
+
+def _write_reference(ensemble: Ensemble, reference: Reference, target: Path) -> None:
+    """Evaluate the graph at the reference points, refuse to publish one that disagrees, and store the pairs."""
+    answers = OnnxModel(target / "model_gradient.onnx", threads=1)(reference.theta)
+    residual = reference.logpdf - ensemble.baseline.value(ensemble.features(reference.theta))
+    off = np.abs(answers["logpdf"] - reference.logpdf) / np.maximum(1.0, np.abs(residual))
+    if not off.max() <= TOLERANCE["logpdf"]:
+        i = int(np.argmax(off))
+        raise IntegrityError(
+            f"the exported graph gives {answers['logpdf'][i]:.9g} at reference point {i}, the network "
+            f"{reference.logpdf[i]:.9g}: they are not the same model. Were the values taken from this ensemble?"
+        )
+    pairs = {"theta": reference.theta, "exact": reference.exact, "logpdf": reference.logpdf}
+    derived = {name: answers[name] for name in ("gradient", "error", "in_domain")}
+    write_npz(target / "reference.npz", {**pairs, **derived})
+
+
+def read_reference(folder: Path) -> dict[str, np.ndarray]:
+    """The arrays of reference.npz.
+
+    Raises:
+        CorruptFile: not such a file, or arrays that do not belong together.
+    """
+    path = Path(folder) / "reference.npz"
+    found = read_npz(path)
+    if sorted(found) != sorted(_REFERENCE_ARRAYS):
+        raise CorruptFile(f"{path}: holds {sorted(found)}, expected {sorted(_REFERENCE_ARRAYS)}")
+    n = len(found["theta"])
+    if any(len(a) != n for a in found.values()) or found["gradient"].shape != found["theta"].shape:
+        raise CorruptFile(f"{path}: its arrays have different lengths")
+    return found

@@ -1,0 +1,261 @@
+"""`verify`: is this folder what was published, and does every runtime give its numbers?
+
+A row for each check: passed, failed, or skipped with the reason; nothing is left out in silence. Values agree when
+
+    |logpdf - reference| <= 1e-5 max(1, |residual|) nats,      residual = logpdf - baseline
+    |gradient - reference| <= 1e-4 max(1, largest slope)
+    |exact likelihood - reference| <= 1e-8 max(1, |logpdf|)
+
+The gradient itself is held against central differences of the arrays, evaluated in double precision by NumPy. Nothing
+is run before every file has the hash it was published with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from ..ensemble import ACTIVATIONS, Ensemble
+from ..errors import DnnLikelihoodError, IntegrityError, MissingDependency
+from ..jsonfiles import read_json, strict_loads
+from ..parameters import ParameterSpace
+from ..runlog import RunLog
+from ..store import check_manifest
+from .publish import MIN_REFERENCE, TOLERANCE, read_reference
+from .runtimes import Answers, KerasModel, OnnxModel, SavedModel
+
+__all__ = ["Row", "VerifyReport", "verify"]
+
+Status = Literal["passed", "failed", "skipped"]
+N_DIFFERENCES = 5
+"""Reference points at which the gradient is held against differences."""
+
+
+class _NotHere(Exception):
+    """Raised by a check that cannot be made here; the message is the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One check."""
+
+    check: str
+    status: Status
+    detail: str
+    numbers: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport:
+    """All checks of one folder."""
+
+    folder: str
+    rows: tuple[Row, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing failed."""
+        return all(row.status != "failed" for row in self.rows)
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as JSON."""
+        rows = [
+            {"check": r.check, "status": r.status, "detail": r.detail, "numbers": dict(r.numbers)} for r in self.rows
+        ]
+        return {"schema": "verify/1", "folder": self.folder, "passed": self.passed, "rows": rows}
+
+
+class _Folder:
+    """The folder under test; what several checks need is read once."""
+
+    def __init__(self, path: Path, *, trust: bool) -> None:
+        self.path = path
+        self.trust = trust
+        self.metadata: dict[str, Any] = {}
+        self.reference: dict[str, np.ndarray] = {}
+
+    def compare(self, answers: Answers, ensemble: Ensemble | None = None) -> dict[str, float]:
+        """Largest deviations from the reference, as multiples of the tolerance; IntegrityError beyond 1."""
+        ensemble = ensemble or self.onnx("model.onnx").ensemble
+        r = self.reference
+        residual = r["logpdf"] - ensemble.baseline.value(ensemble.features(r["theta"]))
+        scale = {
+            "logpdf": TOLERANCE["logpdf"] * np.maximum(1.0, np.abs(residual)),
+            "error": TOLERANCE["logpdf"] * np.maximum(1.0, np.abs(residual)) * ensemble.calibration.factors.max(),
+            "gradient": TOLERANCE["gradient"] * np.maximum(1.0, np.abs(r["gradient"]).max(axis=1))[:, None],
+        }
+        found = {k: float(np.max(np.abs(answers[k] - r[k]) / s)) for k, s in scale.items() if k in answers}
+        for name, ratio in found.items():
+            if not ratio <= 1:
+                raise IntegrityError(f"{name} is off by {ratio:.3g} times the tolerance")
+        if "in_domain" in answers and not np.array_equal(answers["in_domain"], r["in_domain"]):
+            raise IntegrityError("in_domain differs from the reference")
+        return {f"{name}_in_tolerances": ratio for name, ratio in found.items()}
+
+    def onnx(self, name: str) -> OnnxModel:
+        """One of the two graphs, checked and loaded."""
+        return OnnxModel(self.path / name, threads=1)
+
+
+Numbers = dict[str, float]
+
+
+def _hashes(f: _Folder) -> tuple[str, Numbers]:
+    names = check_manifest(f.path)
+    size = sum((f.path / name).stat().st_size for name in names)
+    return "every file has the hash it was published with", {"files": len(names), "bytes": size}
+
+
+def _documents(f: _Folder) -> tuple[str, Numbers]:
+    f.metadata = read_json(f.path / "metadata.json", "published")
+    space = ParameterSpace.from_json(f.metadata["parameters"])
+    read_json(f.path / "history.json")
+    events = len(RunLog.read(f.path / "log.jsonl"))
+    return "metadata, history and log follow their schemas", {"parameters": len(space), "events": events}
+
+
+def _pairs(f: _Folder) -> tuple[str, Numbers]:
+    f.reference = read_reference(f.path)
+    n = len(f.reference["theta"])
+    if n < MIN_REFERENCE:
+        raise IntegrityError(f"{n} reference points, fewer than {MIN_REFERENCE}")
+    off = f.reference["logpdf"] - f.reference["exact"]
+    return "reference pairs are there", {"points": n, "rmse_nats": float(np.sqrt(np.mean(off**2)))}
+
+
+def _one_model(f: _Folder) -> tuple[str, Numbers]:
+    values, gradients = f.onnx("model.onnx"), f.onnx("model_gradient.onnx")
+    if not values.metadata.get("fingerprint") == gradients.metadata.get("fingerprint") == f.metadata["fingerprint"]:
+        raise IntegrityError("the graphs and metadata.json carry different fingerprints")
+    a, b = values.ensemble.arrays(), gradients.ensemble.arrays()
+    if a.keys() != b.keys() or not all(np.array_equal(a[name], b[name]) for name in a):
+        raise IntegrityError("the two graphs hold different weights")
+    return "both graphs are safe and hold one ensemble", {"weights": values.ensemble.n_weights}
+
+
+def _onnx_values(f: _Folder) -> tuple[str, Numbers]:
+    return "model.onnx on onnxruntime", f.compare(f.onnx("model.onnx")(f.reference["theta"]))
+
+
+def _onnx_gradient(f: _Folder) -> tuple[str, Numbers]:
+    return "model_gradient.onnx on onnxruntime", f.compare(f.onnx("model_gradient.onnx")(f.reference["theta"]))
+
+
+def _numpy(f: _Folder) -> tuple[str, Numbers]:
+    ensemble, theta = f.onnx("model.onnx").ensemble, f.reference["theta"]
+    members = ensemble.members_logpdf(theta)
+    value, spread = members.mean(axis=1), members.std(axis=1)
+    answers = {
+        "logpdf": value,
+        "error": ensemble.calibration.error(value, spread),
+        "in_domain": ensemble.domain(theta),
+    }
+    return "the arrays in model.onnx, by NumPy alone", f.compare(answers, ensemble)
+
+
+def _in_double(ensemble: Ensemble, theta: np.ndarray) -> np.ndarray:
+    """(n, d) -> (n,) the surrogate with its networks in double precision."""
+    f = ensemble.features(theta)
+    total = np.zeros(len(theta))
+    for member in ensemble.members:
+        h: np.ndarray = f
+        act: Any = ACTIVATIONS[member.activation]
+        for kernel, bias in zip(member.kernels[:-1], member.biases[:-1], strict=True):
+            h = act(h @ kernel.astype(float) + bias)
+        total += (h @ member.kernels[-1].astype(float) + member.biases[-1])[:, 0]
+    return ensemble.baseline.value(f) + ensemble.output_scale * total / len(ensemble.members)
+
+
+def _differences(f: _Folder) -> tuple[str, Numbers]:
+    ensemble = f.onnx("model.onnx").ensemble
+    theta = f.reference["theta"][:N_DIFFERENCES]
+    n, d = theta.shape
+    step = 1e-6 * ensemble.features.scale
+    shift = np.diag(step)
+    up = _in_double(ensemble, (theta[:, None, :] + shift).reshape(-1, d)).reshape(n, d)
+    down = _in_double(ensemble, (theta[:, None, :] - shift).reshape(-1, d)).reshape(n, d)
+    gradient = f.reference["gradient"][:N_DIFFERENCES]
+    limit = TOLERANCE["gradient"] * np.maximum(1.0, np.abs(gradient).max(axis=1))[:, None]
+    ratio = float(np.max(np.abs((up - down) / (2 * step) - gradient) / limit))
+    if not ratio <= 1:
+        raise IntegrityError(f"the gradient is off the differences by {ratio:.3g} times the tolerance")
+    return "the gradient against central differences of the arrays", {"gradient_in_tolerances": ratio}
+
+
+def _saved_model(f: _Folder) -> tuple[str, Numbers]:
+    if not f.trust:
+        raise _NotHere("a SavedModel is a program; pass trust=True if you trust where the folder comes from")
+    model = SavedModel(f.path / "saved_model" / "1")
+    info = strict_loads(model.run("info")["info"], "signature info")
+    if info.get("fingerprint") != f.metadata["fingerprint"]:
+        raise IntegrityError("the signature info carries another fingerprint")
+    return "saved_model/1 in TensorFlow's session loader", f.compare(model(f.reference["theta"]))
+
+
+def _keras(f: _Folder) -> tuple[str, Numbers]:
+    if not (f.path / "model.keras").exists():
+        raise _NotHere("the folder has no model.keras")
+    return "model.keras", f.compare(KerasModel(f.path / "model.keras")(f.reference["theta"]))
+
+
+def _exact(f: _Folder) -> tuple[str, Numbers]:
+    from ..sources import build
+    from ..tracing import TracedDensity
+
+    recipe = f.metadata["source"]["recipe"]
+    if recipe is None:
+        raise _NotHere("the likelihood it was learned from has no recipe; its exact values cannot be computed again")
+    source = build(recipe["source"], recipe["arguments"])
+    truth = TracedDensity(
+        source.log_likelihood, source.parameters, source.prior, f.metadata["kind"], source.dense_columns, source.chunk
+    )
+    again, exact = truth.logpdf(f.reference["theta"]), f.reference["exact"]
+    off = float(np.max(np.abs(again - exact) / np.maximum(1.0, np.abs(exact))))
+    if not off <= TOLERANCE["exact"]:
+        raise IntegrityError(f"the exact likelihood differs from the reference by {off:.3g} (relative)")
+    return "the exact likelihood, evaluated again", {"largest_relative_deviation": off}
+
+
+_CHECKS: dict[str, Callable[[_Folder], tuple[str, Numbers]]] = {
+    "hashes": _hashes,
+    "documents": _documents,
+    "reference": _pairs,
+    "graphs": _one_model,
+    "onnxruntime": _onnx_values,
+    "onnxruntime-gradient": _onnx_gradient,
+    "numpy": _numpy,
+    "differences": _differences,
+    "saved-model": _saved_model,
+    "keras": _keras,
+    "exact": _exact,
+}
+_FOUNDATIONS = ("hashes", "documents", "reference")
+
+
+def verify(folder: str | Path, *, trust: bool = False) -> VerifyReport:
+    """Check a published folder.
+
+    Args:
+        folder: what `publish` wrote.
+        trust: whether the SavedModel, which is a program, may be run.
+    """
+    f = _Folder(Path(folder), trust=trust)
+    rows: list[Row] = []
+    broken = ""
+    for name, check in _CHECKS.items():
+        if broken:
+            rows.append(Row(name, "skipped", f"the check {broken!r} failed"))
+            continue
+        try:
+            detail, numbers = check(f)
+            rows.append(Row(name, "passed", detail, {k: float(v) for k, v in numbers.items()}))
+        except (_NotHere, MissingDependency) as reason:
+            rows.append(Row(name, "skipped", str(reason)))
+        except DnnLikelihoodError as error:
+            rows.append(Row(name, "failed", f"{type(error).__name__}: {error}"))
+            broken = name if name in _FOUNDATIONS else ""
+    return VerifyReport(str(folder), tuple(rows))

@@ -1,0 +1,239 @@
+"""`PublishedLikelihood`: a published model folder as a log-density, on ONNX Runtime and NumPy alone.
+
+    likelihood = dnnlikelihood.open("saved_models/toy_lhc")
+    likelihood.logpdf(theta), likelihood.error(theta), likelihood.in_domain(theta)
+
+Outside the region in which it was trained, a surrogate knows nothing. What then happens is the policy `outside`:
+
+    "raise"    DomainError naming the first such point (the default)
+    "-inf"     the support ends there: for samplers and fits, which must step over the edge to find it
+    "warn"     the plain number, and a logged warning
+    "nan"      NaN from `logpdf` and `logpdf_and_grad`; in compositions, which know no NaN, -inf
+    "ignore"   the plain number
+
+`likelihood.guarded("-inf")` is the same likelihood under another policy. The guard lives in the support, so everything
+made from a guarded likelihood (`with_prior`, `condition`, `combine`, `trace`) is guarded too.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, Self, get_args
+
+import numpy as np
+
+from .ensemble import Domain
+from .errors import ConfigError, DomainError, IntegrityError, MissingArtifact
+from .export.runtimes import OnnxModel
+from .jsonfiles import read_json
+from .parameters import ParameterSpace
+from .priors import Prior
+from .protocols import LogDensity
+from .runlog import RunLog
+from .store import check_manifest
+
+__all__ = ["Outside", "PublishedLikelihood", "open"]
+
+logger = logging.getLogger(__name__)
+Outside = Literal["raise", "-inf", "warn", "nan", "ignore"]
+
+
+def open(
+    folder: str | Path, *, check: bool = True, outside: Outside = "raise", threads: int | None = None
+) -> PublishedLikelihood:
+    """Open a published model folder for reading.
+
+    Args:
+        folder: the folder `publish` wrote.
+        check: compare every file with its sha256 first. Graphs and metadata are checked in any case.
+        outside: what happens outside the training domain; see the module.
+        threads: of ONNX Runtime; one a core if None.
+
+    Raises:
+        MissingArtifact: no such folder, or files are missing.
+        IntegrityError: a file was edited or added, or the two graphs hold different ensembles.
+        SchemaError, CorruptFile, SafetyError: metadata or graphs that are not those of a published likelihood.
+        MissingDependency: onnx or onnxruntime is not installed.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise MissingArtifact(f"{folder} is not a folder; expected a published model")
+    if check:
+        check_manifest(folder)
+    metadata = read_json(folder / "metadata.json", "published")
+    values = OnnxModel(folder / "model.onnx", threads=threads)
+    gradients = OnnxModel(folder / "model_gradient.onnx", threads=threads)
+    for model in (values, gradients):
+        if model.metadata.get("fingerprint") != metadata["fingerprint"]:
+            raise IntegrityError(f"{folder}: {model.path.name} is of another model than metadata.json; fetch it again")
+    return PublishedLikelihood(folder, metadata, values, gradients, outside=outside, threads=threads)
+
+
+class PublishedLikelihood(LogDensity):
+    """A published surrogate. Made by `dnnlikelihood.open`.
+
+    Attributes:
+        folder: where it was read from.
+        metadata: what metadata.json says.
+        domain: box and ellipsoid of the training points.
+        outside: the policy outside of them.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        metadata: Mapping[str, Any],
+        values: OnnxModel,
+        gradients: OnnxModel,
+        *,
+        outside: Outside = "raise",
+        threads: int | None = None,
+    ) -> None:
+        self.folder = folder
+        self.metadata = metadata
+        self.parameters = ParameterSpace.from_json(metadata["parameters"])
+        self.prior = Prior.from_json(metadata["prior"])
+        self.kind = metadata["kind"]
+        self._values, self._gradients, self._threads = values, gradients, threads
+        self.outside: Outside = _policy(outside)
+
+    def __repr__(self) -> str:
+        return f"<PublishedLikelihood {self.metadata['name']!r}, {len(self.parameters)} parameters, {self.folder}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopen, (self.folder, self.outside, self._threads)
+
+    # The density -----------------------------------------------------------------------------------------------------
+
+    def _logpdf(self, theta: np.ndarray) -> np.ndarray:
+        return self._values(theta)["logpdf"]
+
+    def _logpdf_and_grad(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        answers = self._gradients(theta)
+        return answers["logpdf"], answers["gradient"]
+
+    def _logpdf_grad_hess(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Central differences of the gradient, 1/1000 of the box apart: the baseline is quadratic, so its part is
+        exact, and the step is long against the float32 noise of the networks.
+        """
+        value, grad = self._logpdf_and_grad(theta)
+        n, d = theta.shape
+        step = 1e-3 * (self.domain.high - self.domain.low)
+        shift = np.diag(step)
+        _, up = self._logpdf_and_grad((theta[:, None, :] + shift).reshape(-1, d))
+        _, down = self._logpdf_and_grad((theta[:, None, :] - shift).reshape(-1, d))
+        hess = (up - down).reshape(n, d, d) / (2 * step[:, None])
+        return value, grad, 0.5 * (hess + hess.transpose(0, 2, 1))
+
+    # The guard -------------------------------------------------------------------------------------------------------
+
+    def guarded(self, outside: Outside) -> Self:
+        """The same likelihood under another policy outside its domain."""
+        other = copy.copy(self)
+        other.outside = _policy(outside)
+        return other
+
+    def _inside(self, theta: np.ndarray) -> np.ndarray:
+        if self.outside == "ignore":
+            return np.ones(len(theta), bool)
+        known = self.domain(theta)
+        if self.outside in ("raise", "warn") and not known.all():
+            message = self._complaint(theta, known)
+            if self.outside == "raise":
+                raise DomainError(message)
+            logger.warning("%s", message)
+            return np.ones(len(theta), bool)
+        return known
+
+    def _complaint(self, theta: np.ndarray, known: np.ndarray) -> str:
+        i = int(np.argmin(known))
+        excess = np.maximum(self.domain.low - theta[i], theta[i] - self.domain.high)
+        j = int(np.argmax(excess))
+        if excess[j] > 0:
+            low, high = self.domain.low[j], self.domain.high[j]
+            where = f"{self.parameters.names[j]} = {theta[i, j]:.6g} is not in [{low:.6g}, {high:.6g}]"
+        else:
+            distance = float(self.domain.distance(theta[i : i + 1])[0])
+            where = (
+                f"its distance from the centre is {distance:.4g}, the training points end at {self.domain.radius:.4g}"
+            )
+        return (
+            f"{np.sum(~known)} of {len(theta)} points lie outside the training domain of {self.metadata['name']!r}; "
+            f"the first is point {i}: {where}. Stay where in_domain(theta) holds, or choose a policy: guarded('-inf') "
+            "for samplers and fits, guarded('warn') for the plain numbers"
+        )
+
+    def _blank(self, theta: Any, *arrays: np.ndarray) -> None:
+        """Put NaN where the density is defined but not known."""
+        if self.outside == "nan":
+            points = self.points(theta)
+            beyond = self.guarded("ignore")._within(points) & ~self.domain(points)
+            for array in arrays:
+                array[beyond] = np.nan
+
+    def logpdf(self, theta: Any) -> np.ndarray:
+        """(n, d) -> (n,) log-density, -inf outside the support; outside the domain what the policy says.
+
+        Raises:
+            DomainError: outside the domain, under the policy "raise".
+        """
+        value = super().logpdf(theta)
+        self._blank(theta, value)
+        return value
+
+    def logpdf_and_grad(self, theta: Any) -> tuple[np.ndarray, np.ndarray]:
+        """(n, d) -> (n,), (n, d): value and gradient, guarded as `logpdf`."""
+        value, grad = super().logpdf_and_grad(theta)
+        self._blank(theta, value, grad)
+        return value, grad
+
+    # What a surrogate knows about itself -----------------------------------------------------------------------------
+
+    @cached_property
+    def domain(self) -> Domain:
+        """Box and ellipsoid of the training points."""
+        return self._values.ensemble.domain
+
+    def in_domain(self, theta: Any) -> np.ndarray:
+        """(n, d) -> (n,) bool: where the surrogate was trained."""
+        return self._values(self.points(theta))["in_domain"]
+
+    def error(self, theta: Any) -> np.ndarray:
+        """(n, d) -> (n,) half-width of the calibrated 90 % band, nats.
+
+        It holds inside the domain; outside it is infinite, or a DomainError under the policy "raise".
+        """
+        points = self.points(theta)
+        answers = self._values(points)
+        if self.outside == "raise":
+            self._inside(points)
+        return np.where(answers["in_domain"], answers["error"], np.inf)
+
+    def spread(self, theta: Any) -> np.ndarray:
+        """(n, d) -> (n,) standard deviation of the members, nats."""
+        return self._values(self.points(theta))["spread"]
+
+    def reference(self) -> dict[str, np.ndarray]:
+        """The published pairs: theta (n, d), exact and logpdf (n,), gradient (n, d), error and in_domain (n,)."""
+        from .export.publish import read_reference
+
+        return read_reference(self.folder)
+
+    @property
+    def log(self) -> RunLog:
+        """How the model was made."""
+        return RunLog.read(self.folder / "log.jsonl")
+
+
+def _policy(outside: str) -> Any:
+    if outside not in get_args(Outside):
+        raise ConfigError(f"outside={outside!r} is none of {list(get_args(Outside))}")
+    return outside
+
+
+def _reopen(folder: Path, outside: Outside, threads: int | None) -> PublishedLikelihood:
+    return open(folder, outside=outside, threads=threads)

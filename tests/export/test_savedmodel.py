@@ -1,0 +1,83 @@
+"""The SavedModel in both loaders against ONNX and the arrays."""
+
+import json
+
+import numpy as np
+import pytest
+from surrogates import points, random_ensemble
+
+from dnnlikelihood.ensemble import ACTIVATIONS
+from dnnlikelihood.errors import CorruptFile, MissingArtifact
+from dnnlikelihood.export.onnx_graph import write_onnx
+from dnnlikelihood.export.runtimes import OnnxModel, SavedModel
+from dnnlikelihood.export.savedmodel import write_saved_model
+
+CASES = [("silu", 2, 3), ("gelu", 0, 1)]
+
+
+@pytest.fixture(scope="module", params=CASES, ids=lambda case: "-".join(map(str, case)))
+def saved(request, tmp_path_factory):
+    activation, kinks, members = request.param
+    ensemble = random_ensemble(activation=activation, kinks=kinks, members=members)
+    folder = tmp_path_factory.mktemp("model")
+    write_saved_model(ensemble, folder / "1", metadata={"name": "test"})
+    write_onnx(ensemble, folder / "model.onnx", gradient=True, metadata={})
+    return ensemble, folder
+
+
+def test_session_loader_agrees_with_onnx(saved):
+    _, folder = saved
+    theta = points(500)
+    ours, onnx = SavedModel(folder / "1")(theta), OnnxModel(folder / "model.onnx")(theta)
+    assert ours.keys() == onnx.keys()
+    for name in ("logpdf", "spread", "error"):
+        assert np.allclose(ours[name], onnx[name], rtol=0, atol=2e-5), name
+    assert np.array_equal(ours["in_domain"], onnx["in_domain"])
+    assert np.allclose(ours["gradient"], onnx["gradient"], rtol=1e-5, atol=1e-4)
+
+
+def test_signatures_and_info(saved):
+    model = SavedModel(saved[1] / "1")
+    assert model.signatures == ("error", "info", "logpdf", "logpdf_and_gradient", "serving_default")
+    assert json.loads(model.run("info")["info"]) == {"name": "test"}
+    assert model.run("serving_default", points(4))["logpdf"].dtype == np.float64
+
+
+def test_python_loader_and_its_gradient(saved):
+    import tensorflow as tf
+
+    ensemble, folder = saved
+    module = tf.saved_model.load(str(folder / "1"))
+    theta = points(50)
+    answers = module.signatures["logpdf_and_gradient"](theta=tf.constant(theta))
+    value = ensemble.members_logpdf(theta).mean(axis=1)
+    assert np.allclose(answers["logpdf"], value, rtol=0, atol=2e-5)
+    with tf.GradientTape() as tape:
+        x = tf.constant(theta)
+        tape.watch(x)
+        y = module.logpdf(x)["logpdf"]
+    assert np.allclose(tape.gradient(y, x), answers["gradient"], atol=1e-5)
+
+
+def test_weights_are_there_once(tmp_path):
+    ensemble = random_ensemble(widths=(256, 256), members=2)
+    write_saved_model(ensemble, tmp_path / "1", metadata={})
+    size = sum(p.stat().st_size for p in tmp_path.rglob("*") if p.is_file())
+    assert size < 4 * ensemble.n_weights + 300_000
+
+
+def test_refusals(tmp_path):
+    with pytest.raises(MissingArtifact):
+        SavedModel(tmp_path)
+    (tmp_path / "saved_model.pb").write_bytes(b"\x00not a graph")
+    with pytest.raises(CorruptFile):
+        SavedModel(tmp_path)
+
+
+def test_every_activation_has_its_twin_in_tensorflow():
+    from dnnlikelihood.networks.forward import network
+
+    x = np.linspace(-6, 6, 301, dtype=np.float32)[:, None]
+    one = [np.ones((1, 1), np.float32), np.zeros(1, np.float32)]
+    for name, activation in ACTIVATIONS.items():
+        assert np.allclose(network(one + one, name, x), activation(x)[:, 0], atol=2e-6), name

@@ -1,0 +1,114 @@
+"""Random surrogates with every feature an ensemble may have, and one of a likelihood whose answers are known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from dnnlikelihood.ensemble import Baseline, Calibration, Domain, Ensemble, Features, Member
+from dnnlikelihood.export.publish import PublishedMetadata, Reference, publish
+from dnnlikelihood.parameters import ParameterSpace
+from dnnlikelihood.priors import Prior
+from dnnlikelihood.runlog import RunLog
+
+
+def random_ensemble(
+    *, d: int = 6, kinks: int = 2, members: int = 3, widths: tuple[int, ...] = (24, 16), activation: str = "silu",
+    constant: float = -300.0, seed: int = 0,
+) -> Ensemble:  # fmt: skip
+    rng = np.random.default_rng(seed)
+    m = d + kinks
+    q = rng.normal(size=(m, m)) / np.sqrt(m)
+    a = rng.normal(size=(d, d)) / np.sqrt(d)
+    shape = (m, *widths, 1)
+
+    def member() -> Member:
+        kernels = [(rng.normal(size=(i, o)) / np.sqrt(i)).astype(np.float32) for i, o in zip(shape, shape[1:])]  # noqa: B905
+        return Member(tuple(kernels), tuple(0.1 * rng.normal(size=o).astype(np.float32) for o in shape[1:]), activation)
+
+    return Ensemble(
+        Features(
+            rng.normal(size=d), rng.uniform(0.5, 2.0, d), np.arange(d - kinks, d), rng.normal(scale=0.2, size=kinks)
+        ),
+        Baseline(constant, rng.normal(size=m), -q @ q.T - 0.1 * np.eye(m)),
+        tuple(member() for _ in range(members)),
+        0.7,
+        Domain(-2.5 * np.ones(d), 2.5 * np.ones(d), 0.1 * rng.normal(size=d), a, 3.5),
+        Calibration(np.array([-305.0, -301.0]) - constant - 300, np.array([1.1, 1.7, 2.5]), 0.01),
+    )
+
+
+def points(n: int, d: int = 6, seed: int = 1) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(n, d))
+
+
+MEAN = [0.5, -1.0, 0.2]
+COVARIANCE = [[1.0, 0.3, 0.0], [0.3, 0.8, -0.1], [0.0, -0.1, 0.5]]
+SPACE = ParameterSpace.of("x0", "x1", "x2", poi="x0")
+
+
+def gaussian_ensemble() -> Ensemble:
+    """The source "gaussian" of MEAN and COVARIANCE exactly in the baseline, plus networks worth about 0.01 nats."""
+    scale = np.sqrt(np.diag(COVARIANCE))
+    precision = np.linalg.inv(COVARIANCE) * np.outer(scale, scale)
+    noise = random_ensemble(d=3, kinks=0, seed=5)
+    whitening = np.linalg.cholesky(np.linalg.inv(COVARIANCE))
+    mean = np.array(MEAN)
+    return Ensemble(
+        Features(mean, scale, np.zeros(0, int), np.zeros(0)),
+        Baseline(0.0, np.zeros(3), -precision),
+        noise.members,
+        0.01,
+        Domain(mean - 6 * scale, mean + 6 * scale, mean, whitening, 5.0),
+        Calibration(np.zeros(0), np.array([2.0]), 0.005),
+    )
+
+
+def metadata(**changes: object) -> PublishedMetadata:
+    return PublishedMetadata(
+        **{
+            "name": "gaussian-3",
+            "description": "A Gaussian likelihood in three dimensions.",
+            "parameters": SPACE,
+            "prior": Prior({}),
+            "kind": "likelihood",
+            "definition": "log L of a trivariate normal density, 0 at its maximum.",
+            "command": "dnnlik learn gaussian",
+            "licence": "CC-BY-4.0",
+            "authors": [{"name": "Gauss, Carl Friedrich", "orcid": "0000-0000-0000-0000", "affiliation": "Göttingen"}],
+            "references": ["arXiv:1911.03305", "doi:10.1000/xyz"],
+            "recipe": {"source": "gaussian", "arguments": {"mean": MEAN, "covariance": COVARIANCE}},
+            "seeds": {"training": 1},
+            "accuracy": [{"where": "bulk", "n": 100, "rmse": 0.01, "baseline_rmse": 0.02, "bias": 0.001, "max": 0.03}],
+            "coverage": [{"low": None, "high": -1.0, "n": 50, "covered": 0.9}],
+            "limits": ["Not for use outside the domain."],
+            **changes,
+        }  # type: ignore[arg-type]
+    )
+
+
+def reference(ensemble: Ensemble, n: int = 120) -> Reference:
+    theta = np.random.default_rng(3).multivariate_normal(MEAN, COVARIANCE, size=n)
+    z = theta - MEAN
+    exact = -0.5 * np.einsum("ni,ij,nj->n", z, np.linalg.inv(COVARIANCE), z)
+    return Reference(theta=theta, exact=exact, logpdf=ensemble.members_logpdf(theta).mean(axis=1))
+
+
+def publish_gaussian(folder: Path, *, keras: bool = False, **changes: object) -> Path:
+    ensemble = gaussian_ensemble()
+
+    def write_keras(path: Path) -> None:
+        from dnnlikelihood.networks.build import ensemble_model
+
+        ensemble_model(ensemble).save(path)
+
+    return publish(
+        ensemble,
+        folder,
+        metadata=metadata(**changes),
+        reference=reference(ensemble),
+        history={"schema": "history/1", "members": []},
+        log=RunLog(),
+        keras_writer=write_keras if keras else None,
+    )
