@@ -16,7 +16,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from .errors import ArtifactExists, IntegrityError, Locked, MissingArtifact, SafetyError, SaveFailed, SchemaError
+from .errors import (
+    ArtifactExists,
+    DnnLikelihoodError,
+    IntegrityError,
+    Locked,
+    MissingArtifact,
+    SafetyError,
+    SaveFailed,
+    SchemaError,
+)
 from .jsonfiles import pretty, read_json
 from .runlog import RunLog, versions
 
@@ -89,7 +98,7 @@ def writing(folder: Path, *, overwrite: bool = False) -> Iterator[Path]:
             temporary.chmod(0o755)
             _swap(temporary, folder)
         except OSError as error:
-            if isinstance(error, SaveFailed):
+            if isinstance(error, DnnLikelihoodError):
                 raise
             raise SaveFailed(f"could not save {folder}: {error}; what stood there before is untouched") from error
         finally:

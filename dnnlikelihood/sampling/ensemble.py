@@ -163,6 +163,8 @@ class Ensemble:
             vectorize=True,
             moves=[(_build(move, emcee.moves), move.weight) for move in self._moves],
         )
+        # Without emcee's wrapper, which prints the walkers to the terminal when a log-density raises.
+        sampler.log_prob_fn = self._density.logpdf
         twister = ("MT19937", state["key"], *(state[k].item() for k in ("position", "has_gauss", "gauss")))
         begin = emcee.State(state["theta"], log_prob=state["logpdf"], random_state=twister)
         end = sampler.run_mcmc(begin, n, thin_by=thin, skip_initial_state_check=True)
@@ -191,7 +193,10 @@ def _to_arrays(twister: Any) -> State:
 def _build(move: Move, moves: Any) -> Any:
     if move.kind == "stretch":
         return moves.StretchMove(a=move.a)
+    if move.kind == "gaussian" and move.covariance is None:
+        return moves.GaussianMove(move.variance, mode=move.mode)
     if move.kind == "gaussian":
-        covariance = move.variance if move.covariance is None else np.array(move.covariance)
-        return moves.GaussianMove(covariance, mode=move.mode)
+        # emcee's own move with a full covariance (3.1.6) gives all walkers the same displacement.
+        factor = np.linalg.cholesky(np.array(move.covariance))
+        return moves.MHMove(lambda x, rng: (x + rng.randn(*x.shape) @ factor.T, np.zeros(len(x))), ndim=len(factor))
     return moves.DEMove() if move.kind == "de" else moves.DESnookerMove()

@@ -213,7 +213,7 @@ def doubling(n_warmup: int) -> tuple[int, ...]:
     """Lengths of the warm-up windows: doubling, the first at least 10 steps, all of them together `n_warmup`.
 
     >>> doubling(400)
-    (12, 12, 25, 50, 100, 201)
+    (13, 12, 25, 50, 100, 200)
     """
     sizes: list[int] = []
     while n_warmup >= 20 and len(sizes) < 5:
