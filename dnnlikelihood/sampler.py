@@ -281,7 +281,7 @@ class Sampler(Artifact):
             if differ:
                 raise StaleArtifact(f"{folder} holds a run of another {' and '.join(differ)}; choose another folder")
             identity = found
-        elif folder.exists() and any(folder.iterdir()):
+        elif folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
             raise StaleArtifact(f"{folder} holds something that is no run of a sampler; choose another folder")
         else:
             folder.mkdir(parents=True, exist_ok=True)

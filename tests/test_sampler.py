@@ -161,7 +161,10 @@ def test_a_folder_of_something_else_is_refused(density, tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(StaleArtifact, match="no run of a sampler"):
         Sampler(density, SMALL).run(tmp_path, progress=False)
-    assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+    with pytest.raises(StaleArtifact, match="no run of a sampler"):
+        Sampler(density, SMALL).run(tmp_path / "thesis.tex", progress=False)
+    assert (tmp_path / "thesis.tex").read_text() == "years of work"
+    assert not (tmp_path / "run.json").exists()
 
 
 def test_a_folder_in_use_is_refused(density, tmp_path):

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..errors import CorruptFile
+from ..errors import CorruptFile, SaveFailed
 from ..parameters import ParameterSpace
 from ..store import write_text
 
@@ -106,7 +106,10 @@ class Blocks:
         if self.folder is None:
             self._kept.append(block)
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SaveFailed(f"cannot make {self.folder}: {error}") from error
         buffer = io.BytesIO()
         draws = block.draws
         arrays: dict[str, Any] = {f"state_{name}": value for name, value in draws.state.items()}

@@ -36,18 +36,22 @@ __all__ = [
 
 STUCK = 1e9
 """The R-hat of chains that never move: JSON has no infinity."""
-POOL = 2**19
-"""Draws of one parameter from which tau is estimated; more chains than that are left out evenly."""
+POOL = 2**17
+"""Draws of one parameter that are enough for tau; chains beyond that, and beyond 64, are left out evenly."""
 
 
 def split_rhat(chains: np.ndarray) -> np.ndarray:
     """(n_steps, n_chains, d) -> (d,) split R-hat; at least 4 steps."""
     half = _checked(chains).shape[0] // 2
-    halves = np.concatenate([chains[:half], chains[-half:]], axis=1)
-    within = halves.var(axis=0, ddof=1).mean(axis=0)
-    between = halves.mean(axis=0).var(axis=0, ddof=1)
-    total = (half - 1) / half * within + between
-    return np.sqrt(np.divide(total, within, out=np.full(len(within), STUCK**2), where=within > total / STUCK**2))
+    return np.array([_rhat(chains[-2 * half :, :, i].reshape(2, half, -1)) for i in range(chains.shape[2])])
+
+
+def _rhat(halves: np.ndarray) -> float:
+    """Of one parameter, (2, n, n_chains)."""
+    n = halves.shape[1]
+    within = halves.var(axis=1, ddof=1).mean()
+    total = (n - 1) / n * within + halves.mean(axis=1).var(ddof=1)
+    return float(np.sqrt(total / within)) if within > total / STUCK**2 else STUCK
 
 
 def autocorrelation(values: np.ndarray) -> np.ndarray:
@@ -63,7 +67,7 @@ def autocorrelation(values: np.ndarray) -> np.ndarray:
 def autocorrelation_time(chains: np.ndarray) -> np.ndarray:
     """(n_steps, n_chains, d) -> (d,) tau, in stored steps, not below 1 / log10(n_steps n_chains)."""
     n, m, d = _checked(chains).shape
-    stride = max(1, n * m // POOL)
+    stride = max(1, min(n * m // POOL, m // 64))
     taus = np.array([_tau(autocorrelation(chains[:, ::stride, i])) for i in range(d)])
     return np.maximum(taus, 1.0 / np.log10(max(n * m, 10)))
 
