@@ -27,7 +27,7 @@ from typing import Any, Literal, Self, get_args
 import numpy as np
 
 from .ensemble import Domain
-from .errors import ConfigError, DomainError, IntegrityError, MissingArtifact
+from .errors import ConfigError, DomainError, IntegrityError, MissingArtifact, SchemaError
 from .export.runtimes import OnnxModel
 from .jsonfiles import read_json
 from .parameters import ParameterSpace
@@ -55,7 +55,7 @@ def open(
 
     Raises:
         MissingArtifact: no such folder, or files are missing.
-        IntegrityError: a file was edited or added, or the two graphs hold different ensembles.
+        IntegrityError: a file was edited or added, or metadata and graphs are of different models.
         SchemaError, CorruptFile, SafetyError: metadata or graphs that are not those of a published likelihood.
         MissingDependency: onnx or onnxruntime is not installed.
     """
@@ -68,8 +68,7 @@ def open(
     values = OnnxModel(folder / "model.onnx", threads=threads)
     gradients = OnnxModel(folder / "model_gradient.onnx", threads=threads)
     for model in (values, gradients):
-        if model.metadata.get("fingerprint") != metadata["fingerprint"]:
-            raise IntegrityError(f"{folder}: {model.path.name} is of another model than metadata.json; fetch it again")
+        _check_same(model, metadata)
     return PublishedLikelihood(folder, metadata, values, gradients, outside=outside, threads=threads)
 
 
@@ -227,6 +226,19 @@ class PublishedLikelihood(LogDensity):
     def log(self) -> RunLog:
         """How the model was made."""
         return RunLog.read(self.folder / "log.jsonl")
+
+
+def _check_same(model: OnnxModel, metadata: Mapping[str, Any]) -> None:
+    """What a graph says about itself is what metadata.json says, and it has an input for every parameter."""
+    for name in ("fingerprint", "parameters", "prior", "kind"):
+        if model.metadata.get(name) != metadata[name]:
+            raise IntegrityError(
+                f"{model.path} is of another model than metadata.json ({name} differs); fetch it again"
+            )
+    if model.n_parameters != len(metadata["parameters"]):
+        raise SchemaError(
+            f"{model.path} takes {model.n_parameters} numbers for {len(metadata['parameters'])} parameters"
+        )
 
 
 def _policy(outside: str) -> Any:

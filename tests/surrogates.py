@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ def random_ensemble(
     shape = (m, *widths, 1)
 
     def member() -> Member:
-        kernels = [(rng.normal(size=(i, o)) / np.sqrt(i)).astype(np.float32) for i, o in zip(shape, shape[1:])]  # noqa: B905
+        kernels = [(rng.normal(size=(i, o)) / np.sqrt(i)).astype(np.float32) for i, o in pairwise(shape)]
         return Member(tuple(kernels), tuple(0.1 * rng.normal(size=o).astype(np.float32) for o in shape[1:]), activation)
 
     return Ensemble(

@@ -139,8 +139,9 @@ def check_onnx(data: bytes, where: str) -> tuple[Any, dict[str, Any]]:
         raise CorruptFile(f"{where}: not an ONNX file ({error})") from error
     _refuse_foreign(model, where)
     _check_interface(model, where)
+    metadata = _metadata(model, where)
     _check_shapes(model, where)
-    return model, _metadata(model, where)
+    return model, metadata
 
 
 def read_ensemble(model: Any, metadata: dict[str, Any]) -> Ensemble:
@@ -188,6 +189,11 @@ class OnnxModel:
         options.log_severity_level = 3
         self._session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         self._names = [output.name for output in self._session.get_outputs()]
+
+    @property
+    def n_parameters(self) -> int:
+        """The width d of theta."""
+        return int(self._model.graph.input[0].type.tensor_type.shape.dim[1].dim_value)
 
     @cached_property
     def ensemble(self) -> Ensemble:
