@@ -6,6 +6,7 @@ declare terabytes in a kilobyte. `open_checked` looks at what a file declares be
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,8 @@ from .rows import Column, piece_rows
 
 if TYPE_CHECKING:
     import h5py
+
+ROOM_FOR_STRUCTURE = 1024 * 1024
 
 __all__ = ["check_shapes", "open_checked", "write_columns"]
 
@@ -89,15 +92,25 @@ def _inspect_dataset(dataset: Any, where: str, size: int) -> None:
 
 
 def write_columns(path: Path, columns: Mapping[str, Column]) -> None:
-    """Write columns as datasets in chunks of one piece (at most 65536 rows), a piece at a time."""
+    """Write columns as datasets in chunks of one piece (at most 65536 rows), a piece at a time.
+
+    That there is room is made sure of first: HDF5 does not survive a disk that fills up while it writes, and takes the
+    process along.
+
+    Raises:
+        OSError: no room.
+    """
     import h5py
 
+    chunks = {name: min(piece_rows(column.width), max(len(column), 1)) for name, column in columns.items()}
+    n_chunks = {name: -(-len(column) // chunks[name]) for name, column in columns.items()}
+    room = sum(n_chunks[name] * (chunks[name] * 8 * column.width + 256) for name, column in columns.items())
+    with path.open("wb") as reserved:
+        os.posix_fallocate(reserved.fileno(), 0, room + ROOM_FOR_STRUCTURE)
     with h5py.File(path, "w", libver="v110") as file:
         for name, column in columns.items():
             n, row = len(column), column.row_shape
-            dtype = column[0:1].dtype
-            chunks = (min(piece_rows(column.width), max(n, 1)), *row)
-            dataset = file.create_dataset(name, (n, *row), dtype, chunks=chunks)
+            dataset = file.create_dataset(name, (n, *row), column[0:1].dtype, chunks=(chunks[name], *row))
             start = 0
             for piece in column.pieces():
                 dataset[start : start + len(piece)] = piece

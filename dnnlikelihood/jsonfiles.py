@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
@@ -73,9 +74,8 @@ def strict_loads(text: str | bytes, where: str = "JSON text") -> Any:
         except UnicodeDecodeError as error:
             raise CorruptFile(f"{where}: not UTF-8 ({error})") from error
     depth = longest = 0
-    for character in text:
-        depth += character in "[{"
-        depth -= character in "]}"
+    for bracket in re.finditer(r"[\[\]{}]", re.sub(r'"(?:[^"\\]|\\.)*"', "", text)):
+        depth += 1 if bracket.group() in "[{" else -1
         longest = max(longest, depth)
     if longest > MAX_DEPTH:
         raise SchemaError(f"{where}: nested {longest} deep, more than {MAX_DEPTH}")

@@ -122,9 +122,9 @@ class RunLog:
 
         Args:
             path: the file; an absent one is an empty log.
-            follow: whether later events are appended to this file.
+            follow: whether later events are appended to this file; a torn last line is then cut off.
         """
-        events = []
+        events: list[dict[str, Any]] = []
         lines = path.read_bytes().split(b"\n") if path.exists() else []
         for i, line in enumerate(lines):
             if not line:
@@ -138,4 +138,16 @@ class RunLog:
                     continue
                 raise
             events.append(entry)
+        if follow and lines and lines[-1]:
+            _end_line(path, keep=len(events) == sum(1 for line in lines if line), last=len(lines[-1]))
         return cls(events, path if follow else None)
+
+
+def _end_line(path: Path, *, keep: bool, last: int) -> None:
+    """Finish the last line of a log, or cut it off, so that the next event begins a line."""
+    with path.open("r+b") as file:
+        end = file.seek(0, os.SEEK_END)
+        if keep:
+            file.write(b"\n")
+        else:
+            file.truncate(end - last)
