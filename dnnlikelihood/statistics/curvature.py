@@ -47,8 +47,8 @@ class Curvature(Protocol):
     def put(self, rows: np.ndarray, new: Self) -> None:
         """Put others in place of some."""
 
-    def times(self, p: np.ndarray) -> np.ndarray:
-        """(n, d) -> (n, d): K p."""
+    def times(self, p: np.ndarray, damping: np.ndarray) -> np.ndarray:
+        """(n, d) -> (n, d): (K + damping diag|K|) p."""
 
     def solve(self, r: np.ndarray, free: np.ndarray, damping: np.ndarray) -> Step:
         """Damped solution of K p = r among the free coordinates; p = 0 elsewhere."""
@@ -68,14 +68,15 @@ class Dense:
         """Put others in place of some."""
         self.matrix[rows] = new.matrix
 
-    def times(self, p: np.ndarray) -> np.ndarray:
-        """K p."""
-        return np.matmul(self.matrix, p[:, :, None])[:, :, 0]
+    def times(self, p: np.ndarray, damping: np.ndarray) -> np.ndarray:
+        """(K + damping diag|K|) p."""
+        extra = damping[:, None] * np.abs(np.einsum("nii->ni", self.matrix))
+        return np.matmul(self.matrix, p[:, :, None])[:, :, 0] + extra * p
 
     def solve(self, r: np.ndarray, free: np.ndarray, damping: np.ndarray) -> Step:
         """Damped solution among the free coordinates, in variables scaled to a unit diagonal."""
         diagonal = np.abs(np.einsum("nii->ni", self.matrix))
-        scale = free / np.sqrt(np.maximum(diagonal, FLOOR * diagonal.max(axis=1, initial=1e-300, keepdims=True)))
+        scale = free / np.sqrt(np.maximum(diagonal, FLOOR * np.maximum(diagonal.max(axis=1, keepdims=True), 1.0)))
         a = self.matrix * scale[:, :, None] * scale[:, None, :]
         np.einsum("nii->ni", a)[:] += np.where(free, damping[:, None], 1.0)
         p, definite, climb = np.empty_like(r), np.ones(len(r), bool), np.zeros(len(r))
@@ -101,8 +102,12 @@ def _solve_one(a: np.ndarray, r: np.ndarray) -> tuple[np.ndarray, bool, float]:
     # On a saddle the gradient along the direction that climbs may vanish: a step there is taken all the same.
     stuck = (eigenvalues < -1e-6) & (np.abs(p) < 0.1)
     p[stuck] = np.where(along[stuck] < 0, -0.1, 0.1)
-    p[(np.abs(eigenvalues) <= 1e-9) & (np.abs(along) <= 1e-9)] = 0.0
-    return vectors @ p, not stuck.any() and bool(eigenvalues.min() > -1e-6), 0.5 * float(size @ p**2)
+    # Flat and level: stay. Flat and rising: go far, there is no knowing how far.
+    flat = np.abs(eigenvalues) <= 1e-9
+    level = flat & (np.abs(along) <= 1e-9)
+    p[flat] = np.where(level[flat], 0.0, np.clip(p[flat], -1e3, 1e3))
+    concave = not stuck.any() and bool((level == flat).all()) and bool(eigenvalues.min() > -1e-6)
+    return vectors @ p, concave, 0.5 * float(size @ p**2) + float(along[flat] @ p[flat])
 
 
 @dataclass(slots=True)
@@ -129,11 +134,14 @@ class Arrow:
         sparse[list(self.dense)] = False
         return sparse
 
-    def times(self, p: np.ndarray) -> np.ndarray:
-        """K p."""
-        out = self.diagonal * p + np.einsum("ndk,nk->nd", self.columns, p[:, list(self.dense)])
-        out[:, list(self.dense)] += np.einsum("nsk,ns->nk", self.columns, p * self._sparse())
-        return out
+    def times(self, p: np.ndarray, damping: np.ndarray) -> np.ndarray:
+        """(K + damping diag|K|) p."""
+        dense = list(self.dense)
+        diagonal = self.diagonal.copy()
+        diagonal[:, dense] = np.einsum("nkk->nk", self.columns[:, dense, :])
+        out = self.diagonal * p + np.einsum("ndk,nk->nd", self.columns, p[:, dense])
+        out[:, dense] += np.einsum("nsk,ns->nk", self.columns, p * self._sparse())
+        return out + damping[:, None] * np.abs(diagonal) * p
 
     def full(self) -> Dense:
         """The same matrices written out."""

@@ -37,8 +37,11 @@ BESIDE = 1e-12
 """How far from a kink a cell ends, so that the slope is the one of its own side."""
 MARGIN = 0.02
 """A row gives up against a rival that lies this many nats above twice its own predicted gain."""
-MOST_STOPS = 12
-"""Rounds of the active set in one step; what still crosses a bound after them is cut there."""
+SMALL = 1e-3
+"""The least damping that is not none."""
+MOST_DAMPING = 1e8
+MOST_ROUNDS = 25
+"""Of the active set in one step; what still crosses a bound after them is cut there."""
 MOST_CELLS = 64
 """Up to here all cells are tried; beyond, the cells across one kink, as long as that improves something."""
 
@@ -145,6 +148,10 @@ class _Climb:
         # A step that damping made short proves nothing: after a success it is tried again undamped.
         again = short & ~sure & ~self.refused & (self.damping > 0)
         self.damping[again] = 0.0
+        # Nor does one whose active set did not settle: with more damping it will.
+        unsettled = short & ~sure & ~again & (self.damping < MOST_DAMPING)
+        self.damping[unsettled] = np.maximum(10 * self.damping[unsettled], 0.1)
+        again |= unsettled
         reasons = {
             "converged": short & sure,
             "beaten": ~short & sure & (self.value + 2 * gain + MARGIN < self.leader[self.rivals[self.rows]]),
@@ -155,26 +162,42 @@ class _Climb:
         self.leave(reasons)
 
     def step(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(n, d) steps inside the box, their predicted gains (n,), and whether the model is concave (n,)."""
+        """(n, d) steps inside the box, predicted gains (n,), and whether they solve a concave model (n,).
+
+        An active set: what would cross a bound is put on it; when nothing crosses any more, the coordinate that the
+        model pulls hardest off its bound is released; and so on until neither happens.
+        """
         low, high = self.lower - self.x, self.upper - self.x
-        free = ~((low >= 0) & (self.grad <= 0) | (high <= 0) & (self.grad >= 0) | (self.lower == self.upper))
+        held = self.lower == self.upper
+        free = ~((low >= 0) & (self.grad <= 0) | (high <= 0) & (self.grad >= 0) | held)
         solved = self.curvature.solve(self.grad, free, self.damping)
-        p = solved.p
-        crossing = np.flatnonzero(((p < low) | (p > high)).any(axis=1))
-        for _ in range(MOST_STOPS):
-            if not len(crossing):
+        p, definite, climb = solved.p, solved.definite, solved.climb
+        rows = np.flatnonzero((~free & ~held | (p < low) | (p > high)).any(axis=1))
+        settled = np.ones(len(p), bool)
+        settled[rows] = False
+        for _ in range(MOST_ROUNDS):
+            part, damping = self.curvature.take(rows), self.damping[rows]
+            q, f, lo, hi = p[rows], free[rows], low[rows], high[rows]
+            over = f & ((q < lo) | (q > hi))
+            slope = self.grad[rows] - part.times(q, damping)
+            slope *= np.abs(slope) > 1e-10 * np.abs(self.grad[rows]).max(axis=1, initial=0, keepdims=True)
+            pull = np.where(~f & ~held[rows], np.where(q <= lo, slope, np.where(q >= hi, -slope, 0.0)), 0.0)
+            crossing, release = over.any(axis=1), (pull > 0).any(axis=1)
+            settled[rows[~crossing & ~release]] = True
+            f &= ~over
+            back = np.flatnonzero(~crossing & release)
+            f[back, np.argmax(pull[back], axis=1)] = True
+            free[rows] = f
+            again = crossing | release
+            if not again.any():
                 break
-            q, lo, hi = p[crossing], low[crossing], high[crossing]
-            free[crossing] &= (q >= lo) & (q <= hi)
-            fixed = np.where(free[crossing], 0.0, np.clip(q, lo, hi))
-            part = self.curvature.take(crossing)
-            right = self.grad[crossing] - part.times(fixed)
-            q = fixed + part.solve(right, free[crossing], self.damping[crossing]).p
-            p[crossing] = q
-            crossing = crossing[((q < lo) | (q > hi)).any(axis=1)]
+            rows, part, damping = rows[again], part.take(again), damping[again]
+            fixed = np.where(f[again], 0.0, np.clip(q[again], lo[again], hi[again]))
+            inner = part.solve(self.grad[rows] - part.times(fixed, damping), f[again], damping)
+            p[rows], definite[rows], climb[rows] = fixed + inner.p, inner.definite, inner.climb
         p = np.clip(p, low, high)
-        gain = (self.grad * p).sum(axis=1) - 0.5 * (p * self.curvature.times(p)).sum(axis=1)
-        return p, np.where(solved.climb > 0, solved.climb, gain), solved.definite
+        gain = (self.grad * p).sum(axis=1) - 0.5 * (p * self.curvature.times(p, 0 * self.damping)).sum(axis=1)
+        return p, np.where(climb > 0, climb, gain), definite & settled
 
     def move(self, tried: np.ndarray, step: np.ndarray, gain: np.ndarray, rounding: np.ndarray) -> None:
         """Evaluate at the new points, accept those that rise enough, and set the damping by how they did."""
@@ -190,9 +213,9 @@ class _Climb:
         self.x[accepted], self.value[accepted], self.grad[accepted] = trial[good], value[good], grad[good]
         self.curvature.put(accepted, curvature_of(hess).take(good))
         damping = self.damping[tried]
-        calmer, harder = np.where(damping <= 1e-2, 0.0, damping / 10), np.maximum(4 * damping, 1e-2)
+        calmer, harder = np.where(damping <= SMALL, 0.0, damping / 10), np.maximum(4 * damping, SMALL)
         after = np.where(ratio > 0.75, calmer, np.where(ratio < 0.25, harder, damping))
-        self.damping[tried] = np.where(good, after, np.maximum(10 * damping, 0.1))
+        self.damping[tried] = np.where(good, after, np.maximum(10 * damping, SMALL))
         self.refused[tried] = ~good
         self.follow()
 

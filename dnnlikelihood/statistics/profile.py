@@ -192,7 +192,7 @@ def _grid(density: LogDensity, names: tuple[str, ...], points: Any) -> np.ndarra
 
 
 def _starts(density: LogDensity, columns: np.ndarray, grid: np.ndarray, best: Fit) -> np.ndarray:
-    """(n, d) the best fit moved along the tangent of the profile, or in the scanned coordinates only if that is higher."""
+    """(n, d) the best fit moved along the profile's tangent, or only in the scanned coordinates if that is higher."""
     lower, upper = limits(density)
     _, _, hess = density.logpdf_grad_hess(best.theta)
     stay = np.tile(best.theta[0], (len(grid), 1))
@@ -205,7 +205,7 @@ def _starts(density: LogDensity, columns: np.ndarray, grid: np.ndarray, best: Fi
     for k, column in enumerate(columns):
         unit = np.zeros((1, len(lower)))
         unit[0, column] = 1.0
-        tangent[k] = curvature.solve(-curvature.times(unit), free, np.zeros(1)).p[0]
+        tangent[k] = curvature.solve(-curvature.times(unit, np.zeros(1)), free, np.zeros(1)).p[0]
     follow = np.clip(stay + move[:, columns] @ tangent, lower, upper)
     return np.where((density.logpdf(follow) >= density.logpdf(stay))[:, None], follow, stay)
 
