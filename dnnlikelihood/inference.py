@@ -137,11 +137,36 @@ class Inference(Artifact):
         from .sampler import Sampler, SamplerConfig
 
         c = self.config
-        settings = {"n_chains": c.n_chains, "n_steps": c.n_steps, "n_warmup": c.n_warmup, "seed": c.seed}
+        settings: dict[str, Any] = {
+            "n_chains": c.n_chains,
+            "n_steps": c.n_steps,
+            "n_warmup": c.n_warmup,
+            "seed": c.seed,
+        }
         if method == "emcee":
             d = len(density.parameters)
             settings |= {"n_chains": max(c.n_chains, 2 * d + 2), "n_warmup": max(c.n_warmup, 20 * d), "thin": 10}
-        return Sampler(density, SamplerConfig(method=method, **settings)).run(folder, progress=progress)  # type: ignore[arg-type]
+        start = self._spread_start(settings["n_chains"])
+        settings |= {} if start is None else {"start": "given"}
+        sampler = Sampler(density, SamplerConfig(method=method, **settings))
+        return sampler.run(folder, start=start, progress=progress)
+
+    def _spread_start(self, n: int) -> np.ndarray | None:
+        """(n, d) points around the maximum, twice as wide as its curvature says; None if the prior gives some."""
+        density = self._known()
+        lower, upper = profiles.limits(density)
+        if np.isfinite(np.where(density.prior.columns(density.parameters).precision > 0, 0.0, upper - lower)).all():
+            return None
+        centre = self.map().theta
+        _, _, hess = density.logpdf_grad_hess(centre)
+        eigenvalues, vectors = np.linalg.eigh(-hess[0])
+        scale = 2.0 / np.sqrt(np.maximum(eigenvalues, 1e-6 * eigenvalues.max()))
+        drawn = np.random.default_rng(self.config.seed).standard_normal((20 * n, len(lower)))
+        points = centre + (drawn * scale) @ vectors.T
+        inside = points[density.support(points)][:n]
+        if len(inside) < n:
+            raise DomainError(f"only {len(inside)} of {n} chains found a start near the maximum; give bounds or priors")
+        return inside
 
     @property
     def samples(self) -> Samples:
