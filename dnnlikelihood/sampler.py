@@ -62,7 +62,7 @@ class SamplerConfig(Config):
     seed: int = 0
     block: int = 100
     start: str = "prior"
-    moves: tuple[Move, ...] = (Move.differential_evolution(0.8), Move.snooker(0.2))
+    moves: tuple[Move, ...] = (Move.differential_evolution(),)
     n_leapfrog: int | None = None
     step_size: float | None = None
     target_acceptance: float = 0.8
@@ -336,7 +336,7 @@ def _describe(density: LogDensity) -> dict[str, Any]:
 def _same_density(density: LogDensity, state: State) -> None:
     """Hold the density against the numbers of a state: a fingerprint cannot see into a callable."""
     now = density.logpdf(state["theta"])
-    if not np.allclose(now, state["logpdf"], rtol=1e-9, atol=1e-6):
+    if not np.allclose(now, state["logpdf"], rtol=1e-9, atol=1e-3):  # a compiled float32 network rounds otherwise
         i = int(np.argmax(np.abs(now - state["logpdf"])))
         raise StaleArtifact(
             f"the blocks are of another log-density: chain {i} has logpdf {state['logpdf'][i]:.10g} there and "

@@ -2,10 +2,10 @@ r"""Ensembles of walkers by emcee (arXiv:1202.3665), one vectorised call of the 
 
     stretch (Goodman and Weare 2010):  theta <- theta_j + z (theta - theta_j),   p(z) ~ 1/sqrt(z) on [1/a, a]
     gaussian:                          theta <- theta + N(0, C), all coordinates or one of them
-    de, snooker (ter Braak 2006, 2008): differences of other walkers added, or projected
+    de (ter Braak 2006):               theta <- theta + g (theta_j - theta_k),   g about 2.38 / sqrt(2 d)
 
-Stretch, de and snooker moves span only the space that the walkers span: at least 2 d walkers in general position.
-Gaussian moves have no such need.
+Stretch and de moves span only the space that the walkers span: at least 2 d walkers in general position. Gaussian
+moves have no such need. emcee's snooker move is left out: its Hastings factor (3.1.6) does not belong to its proposal.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .chains import Draws, State
 
 __all__ = ["Ensemble", "Move"]
 
-KINDS = ("stretch", "gaussian", "de", "snooker")
+KINDS = ("stretch", "gaussian", "de")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +33,7 @@ class Move(Config):
     """How walkers propose.
 
     Attributes:
-        kind: "stretch", "gaussian", "de" or "snooker".
+        kind: "stretch", "gaussian" or "de".
         weight: relative frequency among the moves of a run.
         a: scale of the stretch move, > 1.
         variance: of a Gaussian move, the same for all coordinates.
@@ -73,11 +73,6 @@ class Move(Config):
     def differential_evolution(cls, weight: float = 1.0) -> Self:
         """The difference of two other walkers."""
         return cls(kind="de", weight=weight)
-
-    @classmethod
-    def snooker(cls, weight: float = 1.0) -> Self:
-        """A difference of walkers projected on a line through a third."""
-        return cls(kind="snooker", weight=weight)
 
 
 def require_covariance(covariance: Sequence[Sequence[float]]) -> None:
@@ -199,4 +194,4 @@ def _build(move: Move, moves: Any) -> Any:
         # emcee's own move with a full covariance (3.1.6) gives all walkers the same displacement.
         factor = np.linalg.cholesky(np.array(move.covariance))
         return moves.MHMove(lambda x, rng: (x + rng.randn(*x.shape) @ factor.T, np.zeros(len(x))), ndim=len(factor))
-    return moves.DEMove() if move.kind == "de" else moves.DESnookerMove()
+    return moves.DEMove()
