@@ -60,10 +60,13 @@ class DnnLikConfig(Config):
             schedule="plateau",
             averaging=0.0,
             gradient_weight=0.0,
+            huber=None,
             plateau_min_delta=1.0 / n_train,
             min_learning_rate=8e-5,
         )
-        network = NetworkConfig(widths=(width, width), activation="selu", n_members=n_members)
+        network = NetworkConfig(
+            widths=(width, width), activation="selu", n_members=n_members, bias_scale=0.0, zero_output=False
+        )
         return cls(network=network, training=training, standardise=False, baseline="constant", scale_output=True)
 
 

@@ -46,8 +46,8 @@ class LearnConfig(Config):
     benchmark table.
     """
 
-    n_posterior: int = 50_000
-    n_broadened: int = 30_000
+    n_posterior: int = 60_000
+    n_broadened: int = 20_000
     n_profile: int = 20_000
     n_test: int = 20_000
     strength: float = 0.75
@@ -76,13 +76,12 @@ class LearnConfig(Config):
         """
         require(name in ("quick", "full"), f"preset {name!r} is neither 'quick' nor 'full'")
         if name == "full":
-            training = TrainingConfig(n_epochs=40, learning_rate=4e-3, gradient_weight=10.0)
-            return cls(model=DnnLikConfig(network=NetworkConfig(n_members=3), training=training))
-        training = TrainingConfig(n_epochs=14, learning_rate=4e-3, gradient_weight=10.0)
+            return cls()
+        training = TrainingConfig(n_epochs=12, batch_size=128)
         return cls(
             n_posterior=15_000,
-            n_broadened=9_000,
-            n_profile=6_000,
+            n_broadened=8_000,
+            n_profile=7_000,
             n_test=10_000,
             n_inference=200_000,
             model=DnnLikConfig(network=NetworkConfig(n_members=2), training=training),

@@ -9,34 +9,39 @@ import numpy as np
 from ..ensemble import Ensemble, Member
 from .backend import keras
 from .config import NetworkConfig
-from .layers import Baseline, Features, Stack
+from .layers import Baseline, Features, GeluTanh, Stack
 
-__all__ = ["build_member", "ensemble_model", "member_arrays"]
-
-_INITIALIZER = {"selu": "lecun_normal", "tanh": "glorot_normal", "relu": "he_normal"}
-
-
-def _activation(name: str) -> Any:
-    return (lambda x: keras.activations.gelu(x, approximate=True)) if name == "gelu" else name
+__all__ = ["activation_layer", "build_member", "ensemble_model", "member_arrays"]
 
 
 def build_member(n_features: int, config: NetworkConfig, seed: int) -> keras.Model:
     """A dense network, features (n, m) float32 -> (n, 1), initialised from a seed without touching global ones."""
-    seeds = keras.random.SeedGenerator(seed)
-    scheme = _INITIALIZER.get(config.activation, "he_normal")
+    rng = np.random.default_rng(seed)
 
-    def initializer(name: str) -> Any:
-        return keras.initializers.get(
-            {"class_name": name, "config": {"seed": int(np.asarray(seeds.next())[0]) & 0x7FFFFFFF}}
-        )
+    def initializer(kind: str, **options: Any) -> Any:
+        return {"class_name": kind, "config": {"seed": int(rng.integers(2**31)), **options}}
 
+    scheme = "HeNormal" if config.activation == "relu" else "LecunNormal"
     layers: list[Any] = [keras.Input((n_features,))]
     for width in config.widths:
         layers.append(
-            keras.layers.Dense(width, activation=_activation(config.activation), kernel_initializer=initializer(scheme))
+            keras.layers.Dense(
+                width,
+                kernel_initializer=initializer(scheme),
+                bias_initializer=initializer("RandomNormal", mean=0.0, stddev=config.bias_scale),
+            )
         )
-    layers.append(keras.layers.Dense(1, kernel_initializer="zeros"))
+        layers.append(activation_layer(config.activation))
+    output = "zeros" if config.zero_output else initializer(scheme)
+    layers.append(keras.layers.Dense(1, kernel_initializer=output))
     return keras.Sequential(layers)
+
+
+def activation_layer(name: str, /, **options: Any) -> Any:
+    """An activation as a layer, in the form every runtime computes alike."""
+    if name == "gelu":
+        return GeluTanh(dtype="float32", **options)
+    return keras.layers.Activation(name, dtype="float32", **options)
 
 
 def member_arrays(weights: list[np.ndarray], activation: str) -> Member:
@@ -54,21 +59,11 @@ def ensemble_model(ensemble: Ensemble) -> keras.Model:
     for k, member in enumerate(ensemble.members):
         h = f
         for i, (kernel, bias) in enumerate(zip(member.kernels, member.biases, strict=True)):
-            last = i == len(member.kernels) - 1
-            name = None if last else ("gelu_tanh" if member.activation == "gelu" else member.activation)
             layer = keras.layers.Dense(kernel.shape[1], dtype="float32", name=f"member_{k}_layer_{i}")
             h = layer(h)
             layer.set_weights([kernel, bias])
-            if name is not None:
-                h = _activation_layer(name, f"member_{k}_activation_{i}")(h)
+            if i < len(member.kernels) - 1:
+                h = activation_layer(member.activation, name=f"member_{k}_activation_{i}")(h)
         residuals.append(h)
     out = Stack(ensemble.output_scale, name="members_logpdf", dtype="float64")([baseline, *residuals])
     return keras.Model(theta, out, name="ensemble")
-
-
-def _activation_layer(name: str, label: str) -> Any:
-    if name == "gelu_tanh":
-        from .layers import GeluTanh
-
-        return GeluTanh(name=label, dtype="float32")
-    return keras.layers.Activation(name, name=label, dtype="float32")

@@ -20,11 +20,16 @@ class NetworkConfig(Config):
     activation: str = "silu"
     n_members: int = 3
     """Networks trained from different seeds; their mean answers, their spread tells how sure it is."""
+    bias_scale: float = 0.3
+    """Standard deviation of the initial biases, so that units bend at different places."""
+    zero_output: bool = True
+    """Whether training starts from an output of zero, that is from the baseline."""
 
     def validate(self) -> None:
         """At least one layer, one member and a known activation."""
         require(bool(self.widths) and all(w >= 1 for w in self.widths), f"widths {self.widths} must be positive")
         require(self.activation in ACTIVATIONS, f"activation {self.activation!r} is none of {sorted(ACTIVATIONS)}")
+        require(self.bias_scale >= 0, f"bias_scale is {self.bias_scale}, must not be negative")
         require(self.n_members >= 1, f"n_members is {self.n_members}, must be at least 1")
 
 
@@ -32,14 +37,16 @@ class NetworkConfig(Config):
 class TrainingConfig(Config):
     r"""How one member is trained: Adam on
 
-        loss = mean_i w_i [ (r(z_i) - r_i)^2 + gradient_weight |grad r(z_i) - g_i|^2 ]
+        loss = mean_i w_i H(q_i),      q_i = (r(z_i) - r_i)^2 + gradient_weight |grad r(z_i) - g_i|^2
+        H(q) = 2 h^2 (sqrt(1 + q / h^2) - 1)
 
-    with residuals r and their gradients in standardised coordinates z.
+    with residuals r and their gradients g in standardised coordinates z. H is q for q << h^2 and grows like its root
+    beyond (pseudo-Huber), so that the few points far out do not outweigh the many; without `huber`, H(q) = q.
     """
 
-    n_epochs: int = 20
+    n_epochs: int = 30
     batch_size: int = 256
-    learning_rate: float = 3e-3
+    learning_rate: float = 4e-3
     """Of Adam, at its highest."""
     schedule: Literal["cosine", "plateau"] = "cosine"
     """"cosine": linear warm-up, then a half cosine to zero over all epochs. "plateau": constant, lowered when the
@@ -48,8 +55,10 @@ class TrainingConfig(Config):
     """Share of the steps in which the cosine schedule rises."""
     averaging: float = 0.999
     """Decay per step of the exponential average of the weights, which is what remains; 0 keeps the last weights."""
-    gradient_weight: float = 1.0
+    gradient_weight: float = 10.0
     """0 ignores gradient labels."""
+    huber: float | None = 0.3
+    """h, in nats (units of the output scale); None for squares."""
     weighted: bool = False
     """Whether the weights of the data enter the loss."""
     plateau_factor: float = 0.2
@@ -69,4 +78,5 @@ class TrainingConfig(Config):
         require(0 <= self.warmup < 1, f"warmup is {self.warmup}, must be a share in [0, 1)")
         require(0 <= self.averaging < 1, f"averaging is {self.averaging}, must be in [0, 1)")
         require(self.gradient_weight >= 0, f"gradient_weight is {self.gradient_weight}, must not be negative")
+        require(self.huber is None or self.huber > 0, f"huber is {self.huber}, must be positive or None")
         require(0 < self.plateau_factor < 1, f"plateau_factor is {self.plateau_factor}, must be in (0, 1)")

@@ -128,6 +128,11 @@ class _Training:
         slope = tape.gradient(out, z)
         return (out - value) ** 2, tf.reduce_sum((slope - gradient) ** 2, axis=1)
 
+    def _robust(self, q: Any) -> Any:
+        """The pseudo-Huber loss of a sum of squares."""
+        h = self.config.huber
+        return q if h is None else 2.0 * h**2 * (tensorflow().sqrt(1.0 + q / h**2) - 1.0)
+
     def _epoch(self, seed: Any) -> Any:
         tf = tensorflow()
         c = self.config
@@ -141,7 +146,7 @@ class _Training:
             w = tf.gather(weight, rows)
             with tf.GradientTape() as tape:
                 ev, eg = self._errors(self.weights, *batch)
-                loss = tf.reduce_mean(w * (ev + c.gradient_weight * eg))
+                loss = tf.reduce_mean(w * self._robust(ev + c.gradient_weight * eg))
             steps = tape.gradient(loss, self.weights)
             self.optimizer.apply(steps, self.model.trainable_variables)
             if c.averaging > 0:

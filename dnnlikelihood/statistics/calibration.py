@@ -2,8 +2,8 @@ r"""Split-conformal calibration of a spread, separately in bins of the answer (M
 
 With answers y_i, spreads s_i and truths t_i of points never trained on, scores q_i = |y_i - t_i| / (s_i + floor), the
 factor of a bin with n points is the ceil((n + 1) level)-th smallest score. Then |y - t| <= factor (s + floor) holds
-with probability at least `level` for a new point of the bin, whatever the distribution of errors (arXiv:2107.07511). The
-floor says how far the spread is to be believed: large where it says nothing, small where it tells good points from bad.
+with probability at least `level` for a new point of the bin, whatever the distribution of errors (arXiv:2107.07511).
+The floor says how far the spread is to be believed: large where it says nothing, small where it tells good from bad.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ FLOORS = (0.1, 0.5, 2.0, 8.0)
 def conformal(
     answer: np.ndarray, spread: np.ndarray, truth: np.ndarray, level: float = 0.9, n_bins: int = 5
 ) -> Calibration:
-    """Factors per bin of the answer.
+    """Factors per bin of the answer, from every second row; the floor is chosen on the other rows.
 
     Args:
         answer: (n,) surrogate's logpdf.
@@ -32,21 +32,32 @@ def conformal(
         n_bins: bins of equal content, fewer if a bin would hold less than 100 rows.
     """
     deviation = np.abs(answer - truth)
-    bins = max(1, min(n_bins, len(answer) // MINIMUM_ROWS))
-    edges = np.quantile(answer, np.arange(1, bins) / bins)
-    where = np.searchsorted(edges, answer, side="right")
+    choosing, calibrating = slice(0, None, 2), slice(1, None, 2)
+    typical = max(float(np.median(deviation[choosing])), 1e-9)
+    trials = [_factors(answer, spread, deviation, choosing, f * typical, level, n_bins) for f in FLOORS]
+    floor = min(trials, key=lambda c: float(c.error(answer, spread)[choosing].mean())).floor
+    return _factors(answer, spread, deviation, calibrating, floor, level, n_bins)
 
-    def with_floor(floor: float) -> Calibration:
-        factors = []
-        for b in range(bins):
-            ranked = np.sort((deviation / (spread + floor))[where == b])
-            rank = int(np.ceil((len(ranked) + 1) * level))
-            factors.append(ranked[min(rank, len(ranked)) - 1])
-        return Calibration(edges, np.array(factors), floor)
 
-    typical = max(float(np.median(deviation)), 1e-9)
-    candidates = [with_floor(share * typical) for share in FLOORS]
-    return min(candidates, key=lambda c: float(c.error(answer, spread).mean()))
+def _factors(
+    answer: np.ndarray,
+    spread: np.ndarray,
+    deviation: np.ndarray,
+    rows: slice,
+    floor: float,
+    level: float,
+    n_bins: int,
+) -> Calibration:
+    y, score = answer[rows], (deviation / (spread + floor))[rows]
+    bins = max(1, min(n_bins, len(y) // MINIMUM_ROWS))
+    edges = np.quantile(y, np.arange(1, bins) / bins)
+    where = np.searchsorted(edges, y, side="right")
+    factors = []
+    for b in range(bins):
+        ranked = np.sort(score[where == b])
+        rank = int(np.ceil((len(ranked) + 1) * level))
+        factors.append(ranked[min(rank, len(ranked)) - 1])
+    return Calibration(edges, np.array(factors), floor)
 
 
 def coverage(calibration: Calibration, answer: np.ndarray, spread: np.ndarray, truth: np.ndarray) -> float:
