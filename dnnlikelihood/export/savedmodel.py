@@ -5,6 +5,9 @@ r"""The surrogate as a SavedModel in the layout of TensorFlow Serving: `NAME/1/`
     error                      theta -> error, spread, in_domain
     info                       -> info, the metadata as a JSON string
 
+`assets.extra/tf_serving_warmup_requests` holds one request for each signature that takes points, which Serving answers
+before it opens its doors: a TFRecord of PredictionLog messages (tensorflow/serving, apis/prediction_log.proto).
+
 The module holds plain variables and no Keras object: those are restored in Python, but the session loader that Serving
 and the C library use does not find them. Each weight is there once, shared by all signatures.
 """
@@ -14,6 +17,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ..ensemble import Ensemble
 from ..jsonfiles import canonical
@@ -60,8 +65,30 @@ def _answers(ensemble: Ensemble, v: dict[str, Any]) -> Callable[[Any], dict[str,
     return answers
 
 
+def _message(**fields: bytes) -> bytes:
+    """A protobuf message of length-delimited fields, given as _number=content."""
+    out = b""
+    for number, content in fields.items():
+        length, n = b"", len(content)
+        while n > 0x7F:
+            length, n = length + bytes([n & 0x7F | 0x80]), n >> 7
+        out += bytes([int(number[1:]) << 3 | 2]) + length + bytes([n]) + content
+    return out
+
+
+def _warm_up(folder: Path, name: str, theta: np.ndarray) -> None:
+    """One Predict request a signature: PredictionLog.predict_log (6) . request (1) of model_spec (1) and inputs (2)."""
+    tf = tensorflow()
+    folder.mkdir()
+    tensor = _message(_1=b"theta", _2=tf.make_tensor_proto(theta).SerializeToString())
+    with tf.io.TFRecordWriter(str(folder / "tf_serving_warmup_requests")) as file:
+        for signature in ("serving_default", "logpdf", "logpdf_and_gradient", "error"):
+            model = _message(_1=name.encode(), _3=signature.encode())
+            file.write(_message(_6=_message(_1=_message(_1=model, _2=tensor))))
+
+
 def write_saved_model(ensemble: Ensemble, folder: Path, *, metadata: dict[str, Any]) -> None:
-    """Write `folder` (.../NAME/1), which must not exist.
+    """Write `folder` (.../NAME/1), which must not exist; `metadata` has the model's "name".
 
     Raises:
         MissingDependency: TensorFlow is not installed.
@@ -94,3 +121,4 @@ def write_saved_model(ensemble: Ensemble, folder: Path, *, metadata: dict[str, A
         signatures={"serving_default": module.logpdf, **signatures},
         options=tf.saved_model.SaveOptions(save_debug_info=False),
     )
+    _warm_up(folder / "assets.extra", metadata["name"], np.atleast_2d(ensemble.domain.center))

@@ -61,9 +61,43 @@ def test_python_loader_and_its_gradient(saved):
 
 def test_weights_are_there_once(tmp_path):
     ensemble = random_ensemble(widths=(256, 256), members=2)
-    write_saved_model(ensemble, tmp_path / "1", metadata={})
+    write_saved_model(ensemble, tmp_path / "1", metadata={"name": "test"})
     size = sum(p.stat().st_size for p in tmp_path.rglob("*") if p.is_file())
     assert size < 4 * ensemble.n_weights + 300_000
+
+
+def fields(message):
+    """{number: [content]} of a protobuf message whose fields are all length-delimited."""
+    found, i = {}, 0
+    while i < len(message):
+        number, i = message[i] >> 3, i + 1
+        assert message[i - 1] & 7 == 2
+        length = shift = 0
+        while True:
+            byte, i = message[i], i + 1
+            length, shift = length | (byte & 0x7F) << shift, shift + 7
+            if byte < 0x80:
+                break
+        found.setdefault(number, []).append(message[i : i + length])
+        i += length
+    return found
+
+
+def test_warm_up_requests_can_be_answered(saved):
+    """Read back by hand, as prediction_log.proto, predict.proto and model.proto number their fields, and run."""
+    import tensorflow as tf
+
+    ensemble, folder = saved
+    model, asked = SavedModel(folder / "1"), []
+    for record in tf.data.TFRecordDataset(str(folder / "1" / "assets.extra" / "tf_serving_warmup_requests")):
+        request = fields(fields(fields(record.numpy())[6][0])[1][0])
+        spec, entry = fields(request[1][0]), fields(request[2][0])
+        assert (spec[1], entry[1]) == ([b"test"], [b"theta"])
+        theta = tf.make_ndarray(type(tf.make_tensor_proto(0.0)).FromString(entry[2][0]))
+        assert np.array_equal(theta, ensemble.domain.center[None])
+        asked.append(spec[3][0].decode())
+        assert all(len(value) == 1 for value in model.run(asked[-1], theta).values())
+    assert asked == ["serving_default", "logpdf", "logpdf_and_gradient", "error"]
 
 
 def test_refusals(tmp_path):
