@@ -82,6 +82,7 @@ class Composite(LogDensity):
         self.kind = kind
         self.correction = correction or Quadratic.zero(len(parameters))
         self._shaped = shaped
+        self.rounding = sum(t.density.rounding for t in self.terms)
 
     @property
     def has_gradient(self) -> bool:

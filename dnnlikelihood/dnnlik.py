@@ -73,8 +73,8 @@ class DnnLikConfig(Config):
 class DnnLik(LogDensity, Artifact):
     """A surrogate likelihood. Made by `fit`, kept by `save`, published by `export`.
 
-    Its `logpdf` is the mean of the members; `spread` their standard deviation, `error` the calibrated half-width of a
-    90 % band, `in_domain` whether a point is where it was trained.
+    Its `logpdf` is the mean of the members inside the domain in which it was trained, and -inf outside; `spread` is
+    their standard deviation, `error` the calibrated half-width of a 90 % band, `in_domain` says where a point is.
     """
 
     noun: ClassVar[str] = "dnnlik"
@@ -180,20 +180,17 @@ class DnnLik(LogDensity, Artifact):
 
     # The density -----------------------------------------------------------------------------------------------------
 
+    rounding = 1e-6
+
     @cached_property
     def _traced(self) -> TracedDensity:
-        from .networks.forward import members_logpdf
-        from .tracing import tensorflow
-
-        tf = tensorflow()
-        members = members_logpdf(self.ensemble)
         prior = self.prior.columns(self.parameters)
-        return TracedDensity(
-            lambda theta: tf.reduce_mean(members(theta), axis=1) - prior.smooth(theta),
-            self.parameters,
-            self.prior,
-            self.kind,
-        )
+        trace = self._trace()
+        return TracedDensity(lambda theta: trace(theta) - prior.smooth(theta), self.parameters, self.prior, self.kind)
+
+    def _inside(self, theta: np.ndarray) -> np.ndarray:
+        """A surrogate knows nothing outside its domain: there its support ends."""
+        return self.ensemble.domain(theta)
 
     def _logpdf(self, theta: np.ndarray) -> np.ndarray:
         return self._traced._logpdf(theta)
@@ -205,11 +202,9 @@ class DnnLik(LogDensity, Artifact):
         return self._traced._logpdf_grad_hess(theta)
 
     def _trace(self) -> Callable[[Any], Any]:
-        from .networks.forward import members_logpdf
-        from .tracing import tensorflow
+        from .networks.forward import guarded
 
-        members = members_logpdf(self.ensemble)
-        return lambda theta: tensorflow().reduce_mean(members(theta), axis=1)
+        return guarded(self.ensemble)
 
     # What a surrogate knows about itself -----------------------------------------------------------------------------
 

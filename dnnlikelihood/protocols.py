@@ -66,6 +66,8 @@ class LogDensity(ABC):
         return value, grad, 0.5 * (hess + hess.transpose(0, 2, 1))
 
     _hessian_step: float = 1e-5
+    rounding: float = 0.0
+    """Rounding error of a value in nats beyond float64's own: what a fit must not chase."""
 
     def _inside(self, theta: np.ndarray) -> np.ndarray:
         """(n,) bool: further limits of the support, beyond the bounds and the ranges of the prior."""

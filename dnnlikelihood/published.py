@@ -106,6 +106,8 @@ class PublishedLikelihood(LogDensity):
     def __reduce__(self) -> tuple[Any, ...]:
         return _reopen, (self.folder, self.outside, self._threads)
 
+    rounding = 1e-6
+
     # The density -----------------------------------------------------------------------------------------------------
 
     def _logpdf(self, theta: np.ndarray) -> np.ndarray:

@@ -56,7 +56,9 @@ def test_it_learns_value_gradient_and_says_how_wrong_it_is(data, fitted):
     assert np.median(np.abs(gradient - data.gradient("test"))) < 0.02
     assert abs(np.mean(np.abs(answer - y) <= fitted.error(theta)) - 0.9) < 0.06
     assert fitted.in_domain(theta).mean() > 0.98
-    assert not fitted.in_domain(np.array([[9.0, 0.0, 0.0], [0.0, 30.0, 0.0]])).any()
+    outside = np.array([[12.0, 0.0, 0.0], [0.0, 30.0, 0.0]])
+    assert not fitted.in_domain(outside).any()
+    assert np.isneginf(fitted.logpdf(outside)).all(), "outside its domain a surrogate must not answer"
 
 
 def test_it_is_a_log_density_with_the_prior_inside(data, fitted, truth):
@@ -158,4 +160,4 @@ def test_a_constant_column_is_kept(truth):
     theta[:, 2] = 0.7
     data = Data.label(truth, theta, progress=False)
     config = DnnLikConfig(network=NetworkConfig(widths=(8,), n_members=1), training=TrainingConfig(n_epochs=1))
-    assert np.isfinite(DnnLik.fit(data, config, progress=False).logpdf(theta)).all()
+    assert np.isfinite(DnnLik.fit(data, config, progress=False).logpdf(data.theta("train"))).all()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from .train import Residuals, train_member
 __all__ = ["Labelled", "fit_ensemble"]
 
 BASELINE_ROWS = 6000
+BOX_MARGIN = 0.1
 
 
 @dataclass(frozen=True)
@@ -63,14 +64,18 @@ def _features(space: ParameterSpace, theta: np.ndarray, *, standardise: bool, ki
 
 
 def _domain(theta: np.ndarray) -> Domain:
-    """The smallest box, and the smallest ellipsoid of the points' own covariance, that hold them all."""
+    """The box of the points, a tenth wider, and the smallest ellipsoid of their covariance that holds them all.
+
+    In many dimensions a new point of the same distribution easily leaves the bare box in one coordinate: among n
+    points in d dimensions about 2 d / n do.
+    """
     center = theta.mean(axis=0)
-    covariance = np.atleast_2d(np.cov(theta.T))
-    variance, axes = np.linalg.eigh(covariance)
+    variance, axes = np.linalg.eigh(np.atleast_2d(np.cov(theta.T)))
     whitening = axes / np.sqrt(np.maximum(variance, 1e-12 * variance.max()))
-    domain = Domain(theta.min(axis=0), theta.max(axis=0), center, whitening, np.inf)
-    radius = float(domain.distance(theta).max()) * (1 + 1e-9)
-    return Domain(domain.low, domain.high, center, whitening, radius)
+    low, high = theta.min(axis=0), theta.max(axis=0)
+    margin = BOX_MARGIN * (high - low)
+    domain = Domain(low - margin, high + margin, center, whitening, np.inf)
+    return replace(domain, radius=float(domain.distance(theta).max()) * (1 + 1e-9))
 
 
 def _residuals(rows: Labelled, features: Features, baseline: Baseline, output_scale: float) -> Residuals:

@@ -10,7 +10,7 @@ import numpy as np
 from ..ensemble import Ensemble
 from ..tracing import tensorflow
 
-__all__ = ["members_logpdf", "network"]
+__all__ = ["guarded", "members_logpdf", "network"]
 
 
 def _activations() -> dict[str, Callable[[Any], Any]]:
@@ -54,3 +54,17 @@ def members_logpdf(ensemble: Ensemble) -> Callable[[Any], Any]:
         return b[:, None] + ensemble.output_scale * tf.cast(residuals, tf.float64)
 
     return forward
+
+
+def guarded(ensemble: Ensemble) -> Callable[[Any], Any]:
+    """float64 theta (n, d) -> (n,) mean of the members inside the domain, -inf outside; traceable."""
+    tf = tensorflow()
+    members, domain = members_logpdf(ensemble), ensemble.domain
+
+    def logpdf(theta: Any) -> Any:
+        box = tf.reduce_all((theta >= domain.low) & (theta <= domain.high), axis=1)
+        distance = tf.reduce_sum(((theta - domain.center) @ domain.whitening) ** 2, axis=1)
+        inside = box & (distance <= domain.radius**2)
+        return tf.where(inside, tf.reduce_mean(members(theta), axis=1), tf.constant(-np.inf, tf.float64))
+
+    return logpdf
