@@ -111,6 +111,15 @@ class ProfileScan:
         """(n,) t = 2 (max logpdf - profiled logpdf), not clipped: a negative value says that a fit went wrong."""
         return 2 * (float(self.bestfit.value[0]) - self.profiled_logpdf)
 
+    def to_json(self) -> dict[str, Any]:
+        """Points, values and statuses: what a log keeps."""
+        return {
+            "points": self.points.tolist(),
+            "profiled_logpdf": [v if np.isfinite(v) else None for v in self.profiled_logpdf.tolist()],
+            "status": self.status.tolist(),
+            "max_logpdf": float(self.bestfit.value[0]),
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Interval:
@@ -137,6 +146,14 @@ class Hpdi:
     """Standard errors of the edges (low, high) of each interval, from batches of the sample."""
     warnings: tuple[str, ...] = ()
     """Why not to trust it: a chain that did not converge, say."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Level, edges and their uncertainties: what a log keeps."""
+        return {
+            "level": self.level,
+            "intervals": [[i.low, i.high] for i in self.intervals],
+            "uncertainty": [[v if np.isfinite(v) else None for v in pair] for pair in self.uncertainty],
+        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,7 +98,9 @@ def test_weights_turn_one_posterior_into_another(gaussian, samples):
 
 
 def test_an_unconverged_chain_says_so(gaussian, samples, caplog):
-    verdict = Convergence(np.array([1.3, 1.0]), np.ones(2), np.full(2, 50.0), 0.2, False, ("R-hat 1.3 of x0",))
+    verdict = Convergence(
+        np.array([1.3, 1.0]), np.ones(2), np.full(2, 50.0), 0.2, converged=False, reasons=("R-hat 1.3 of x0",)
+    )
     chains = Samples(("x0", "x1"), samples[:5000, None, :], np.zeros((5000, 1)), verdict)
     inference = Inference(gaussian, chains)
     found = inference.hpdi("x0", 0.6827)

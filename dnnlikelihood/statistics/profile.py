@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 
 from ..errors import DomainError, LikelihoodError, ParameterError, ShapeError
+from ..priors import Prior
 from ..protocols import LogDensity
 from ..results import Fit, ProfileScan
 from .blocks import blocks
 from .curvature import Dense
 from .maximise import FIELDS, maximise_between_kinks
 
-__all__ = ["limits", "maximum", "profile", "standard_deviation"]
+__all__ = ["limits", "maximum", "profile", "standard_deviation", "without_prior"]
 
 PROMISING = 0.5
 """A neighbour's solution is tried where, moved over, it lies at most so many nats below the point's own."""
@@ -216,3 +217,14 @@ def _nearest(grid: np.ndarray, j: int) -> np.ndarray:
     distance = ((scaled[:, None, :] - scaled[None, :, :]) ** 2).sum(axis=2)
     np.fill_diagonal(distance, np.inf)
     return np.argsort(distance, axis=1, kind="stable")[:, j]
+
+
+def without_prior(density: LogDensity, names: Sequence[str]) -> LogDensity:
+    """The density divided by the normal priors of some parameters."""
+    from ..composition import Composite, Quadratic, Term
+
+    d = len(density.parameters)
+    correction = Quadratic.zero(d).plus(density.prior.only(names), density.parameters, -1.0)
+    rest = Prior({n: t for n, t in density.prior.terms.items() if n not in names})
+    term = Term(density, np.eye(d), np.zeros(d))
+    return Composite([term], density.parameters, rest, density.kind, correction)

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from dnnlikelihood.comparison import agreement as compare
 from dnnlikelihood.errors import ConfigError, ParameterError, ShapeError
-from dnnlikelihood.inference import agreement as compare
 from dnnlikelihood.likelihood import Likelihood
 from dnnlikelihood.results import Convergence, Samples
 from dnnlikelihood.statistics.agreement import Limits, Region, agreement, gaussian_baseline
