@@ -68,7 +68,7 @@ def corner(
     ]
     d = len(chosen)
     figure, axes, cell = _grid(d, len(clouds))
-    ranges = [_range([(c.theta[:, i], c.weights) for c in clouds]) for i in range(d)]
+    ranges = [_range(p, [(c.theta[:, i], c.weights) for c in clouds]) for i, p in enumerate(chosen)]
     hues = colours(len(clouds))
     for i in range(d):
         edges = np.linspace(*ranges[i], bins + 1)
@@ -123,10 +123,12 @@ class _Cloud:
         return float(min(self.sizes[list(columns)].min(), len(self.theta)))
 
 
-def _range(samples: list[tuple[np.ndarray, np.ndarray]]) -> tuple[float, float]:
+def _range(parameter: Parameter, samples: list[tuple[np.ndarray, np.ndarray]]) -> tuple[float, float]:
     """From the lowest to the highest 0.05 % quantile of all samples, and a margin."""
     ends = np.array([quantile(x, [0.0005, 0.9995], w) for x, w in samples])
     low, high = float(ends[:, 0].min()), float(ends[:, 1].max())
+    if not low < high:
+        raise ShapeError(f"{parameter.name!r} is constant, {low:g}, in the sample: leave it out of the names to draw")
     margin = 0.1 * (high - low)
     return low - margin, high + margin
 
