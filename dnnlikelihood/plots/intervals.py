@@ -11,7 +11,7 @@ from ..errors import ShapeError
 from ..parameters import Parameter
 from ..results import Hpdi
 from .arrays import finite, some
-from .style import GREY, PALETTE, bracket, label, new, styled
+from .style import GREY, against_exact, bracket, label, new, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,16 +46,16 @@ def hpdi_summary(intervals: Mapping[str, Mapping[float, Given]], *, parameter: P
             raise ShapeError(f"{name} has the levels {sorted(rows)}, the reference has {levels}")
     figure = new(9.0, 1.2 + 0.27 * len(levels) * (len(origins) + 1))
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=[1.3, 1])
-    reference = next(iter(origins.values()))
-    palette = ("black", *PALETTE[1:-1], PALETTE[0])
+    first, *others = origins
+    hues = {first: "black"} | dict(zip(others, against_exact(others), strict=True))
     step = len(origins) + 1
     for k, (name, rows) in enumerate(origins.items()):
-        colour = palette[k % len(palette)]
+        colour = hues[name]
         for level, (edges, uncertainty) in rows.items():
             y = levels.index(level) * step + k
             _interval(left, y, edges, colour)
             if k:
-                _differences(right, y, edges - reference[level][0], uncertainty, colour)
+                _differences(right, y, edges - origins[first][level][0], uncertainty, colour)
         left.plot([], [], color=colour, lw=2.2, label=name)
     for ax in (left, right):
         ax.tick_params(axis="y", which="both", left=False, right=False)
@@ -65,7 +65,7 @@ def hpdi_summary(intervals: Mapping[str, Mapping[float, Given]], *, parameter: P
     left.set_yticks([i * step + middle for i in range(len(levels))], [f"{100 * v:.4g} %" for v in levels])
     left.set(ylim=(len(levels) * step - 1, -1), xlabel=r"$\mu$" if parameter is None else label(parameter))
     _decades(right)
-    right.set_xlabel(rf"|edge $-$ edge of {next(iter(origins))}|   ($\triangleleft$ low, $\triangleright$ high)")
+    right.set_xlabel(rf"|edge $-$ edge of {first}|   ($\triangleleft$ low, $\triangleright$ high)")
     figure.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=min(len(origins), 5))
     return figure
 

@@ -1,16 +1,17 @@
 """The look of the package's figures, and how they are saved.
 
-Colours are those of Okabe and Ito (2008), which remain distinct with every common colour blindness. Truth is blue and
-the surrogate vermilion everywhere, with other dashes where they meet. The style holds inside this package's functions
-only.
+Colours are those of Okabe and Ito (2008), which remain distinct with every common colour blindness. The surrogate is
+vermilion everywhere; the truth is blue, or black where others are compared with it too. The style holds inside this
+package's functions only.
 """
 
 from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import wraps
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -34,6 +35,7 @@ __all__ = [
     "PALETTE",
     "SURROGATE",
     "TRUTH",
+    "against_exact",
     "bracket",
     "colours",
     "label",
@@ -129,6 +131,12 @@ def colours(n: int) -> list[Any]:
     if n <= len(PALETTE):
         return list(PALETTE[:n])
     return shades(n)
+
+
+def against_exact(names: Iterable[str]) -> list[str]:
+    """Colours of what is compared with an exact answer, which is black itself; "surrogate" keeps its own."""
+    others = cycle((*PALETTE[2:-1], PALETTE[0]))
+    return [SURROGATE if name == "surrogate" else next(others) for name in names]
 
 
 def shades(n: int) -> list[Any]:

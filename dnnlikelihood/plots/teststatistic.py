@@ -12,7 +12,7 @@ from ..parameters import Parameter
 from ..results import ProfileScan
 from ..statistics.teststats import p_value, threshold
 from .arrays import finite, some
-from .style import GREY, PALETTE, SURROGATE, TRUTH, label, new, styled
+from .style import GREY, SURROGATE, TRUTH, against_exact, label, new, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,12 +55,12 @@ def tmu(
     figure = new(6.4, 6.4)
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[2, 1])
     top.plot(*reference[:2], color="black", lw=1.8, label="exact")
-    palette = PALETTE[1:-1] + PALETTE[:1]
     drawn = [(name, c, True) for name, c in curves.items()]
     drawn += [(name, c, False) for name, c in (points or {}).items()]
+    hues = against_exact(name for name, _, _ in drawn)
     for k, (name, given, line) in enumerate(drawn):
         mu, t, band = _curve(name, given)
-        style: dict[str, Any] = {"color": palette[k % len(palette)], "ms": 4}
+        style: dict[str, Any] = {"color": hues[k], "ms": 4}
         style |= {"ls": LINES[k % len(LINES)]} if line else {"ls": "", "mfc": "none"}
         if not line or len(mu) <= 25:
             style["marker"] = MARKERS[k % len(MARKERS)]

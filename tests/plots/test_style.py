@@ -155,3 +155,9 @@ def test_every_public_function_is_there_and_documented():
         assert name in dir(plots)
     with pytest.raises(AttributeError, match="nothing"):
         plots.nothing  # noqa: B018
+
+
+def test_the_surrogate_keeps_its_colour():
+    hues = style.against_exact(["paper", "surrogate", "F1", "F2", "F3", "samples"])
+    assert hues[1] == style.SURROGATE
+    assert len(set(hues)) == 6
