@@ -1,8 +1,9 @@
 """Where log-densities come from: functions that return a `Source` (parameters, prior, traceable log-likelihood).
 
-`gaussian`  exact answers known; the tests' ground truth.
-`toy_lhc`   the 95-parameter toy search of arXiv:1911.03305.
-`unbinned`  a mass peak over a falling background, event by event, with nuisances.
+`gaussian`    exact answers known; the tests' ground truth.
+`simplified`  counts with parabolas for backgrounds, from their first three moments (arXiv:1809.05548).
+`toy_lhc`     the 95-parameter toy search of arXiv:1911.03305.
+`unbinned`    a mass peak over a falling background, event by event, with nuisances.
 
 `build(name, arguments)` finds one by name; the name and the arguments are the recipe a Likelihood saves.
 """
@@ -18,7 +19,7 @@ from .source import Counting, Source
 
 __all__ = ["SOURCES", "Counting", "Source", "build"]
 
-SOURCES = ("gaussian", "toy_lhc", "unbinned")
+SOURCES = ("gaussian", "simplified", "toy_lhc", "unbinned")
 
 
 def build(name: str, arguments: Mapping[str, Any] | None = None) -> Source:
