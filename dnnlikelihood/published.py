@@ -51,7 +51,7 @@ def open(
         folder: the folder `publish` wrote.
         check: compare every file with its sha256 first. Graphs and metadata are checked in any case.
         outside: what happens outside the training domain; see the module.
-        threads: of ONNX Runtime; one a core if None.
+        threads: how many chunks of rows are evaluated at once; one a core if None.
 
     Raises:
         MissingArtifact: no such folder, or files are missing.
@@ -139,16 +139,18 @@ class PublishedLikelihood(LogDensity):
         return other
 
     def _inside(self, theta: np.ndarray) -> np.ndarray:
-        if self.outside == "ignore":
-            return np.ones(len(theta), bool)
-        known = self.domain(theta)
-        if self.outside in ("raise", "warn") and not known.all():
-            message = self._complaint(theta, known)
-            if self.outside == "raise":
-                raise DomainError(message)
-            logger.warning("%s", message)
-            return np.ones(len(theta), bool)
-        return known
+        """What compositions ask."""
+        return np.ones(len(theta), bool) if self.outside == "ignore" else self._judge(theta, self.domain(theta))
+
+    def _judge(self, theta: np.ndarray, known: np.ndarray) -> np.ndarray:
+        """Apply the policy; (n,) bool: whose number stands."""
+        if self.outside in ("-inf", "nan") or known.all():
+            return known
+        if self.outside == "raise":
+            raise DomainError(self._complaint(theta, known))
+        if self.outside == "warn":
+            logger.warning("%s", self._complaint(theta, known))
+        return np.ones(len(theta), bool)
 
     def _complaint(self, theta: np.ndarray, known: np.ndarray) -> str:
         i = int(np.argmin(known))
@@ -168,13 +170,22 @@ class PublishedLikelihood(LogDensity):
             "for samplers and fits, guarded('warn') for the plain numbers"
         )
 
-    def _blank(self, theta: Any, *arrays: np.ndarray) -> None:
-        """Put NaN where the density is defined but not known."""
-        if self.outside == "nan":
-            points = self.points(theta)
-            beyond = self.guarded("ignore")._within(points) & ~self.domain(points)
-            for array in arrays:
-                array[beyond] = np.nan
+    def _answer(self, theta: Any, model: OnnxModel) -> tuple[np.ndarray, np.ndarray]:
+        """Value and gradient (zeros if the model has none), guarded by the `in_domain` of the same evaluation."""
+        theta = self.points(theta)
+        value, grad = np.full(len(theta), -np.inf), np.zeros(theta.shape)
+        inside = self.parameters.inside(theta) & self.prior.columns(self.parameters).inside(theta)
+        if inside.any():
+            points = theta[inside]
+            answers = model(points)
+            slope = answers.get("gradient")
+            self._check(answers["logpdf"], points, slope)
+            known = self._judge(points, answers["in_domain"])
+            nothing = (np.nan, np.nan) if self.outside == "nan" else (-np.inf, 0.0)
+            value[inside] = np.where(known, answers["logpdf"], nothing[0])
+            if slope is not None:
+                grad[inside] = np.where(known[:, None], slope, nothing[1])
+        return value, grad
 
     def logpdf(self, theta: Any) -> np.ndarray:
         """(n, d) -> (n,) log-density, -inf outside the support; outside the domain what the policy says.
@@ -182,15 +193,11 @@ class PublishedLikelihood(LogDensity):
         Raises:
             DomainError: outside the domain, under the policy "raise".
         """
-        value = super().logpdf(theta)
-        self._blank(theta, value)
-        return value
+        return self._answer(theta, self._values)[0]
 
     def logpdf_and_grad(self, theta: Any) -> tuple[np.ndarray, np.ndarray]:
         """(n, d) -> (n,), (n, d): value and gradient, guarded as `logpdf`."""
-        value, grad = super().logpdf_and_grad(theta)
-        self._blank(theta, value, grad)
-        return value, grad
+        return self._answer(theta, self._gradients)
 
     # What a surrogate knows about itself -----------------------------------------------------------------------------
 
@@ -211,7 +218,7 @@ class PublishedLikelihood(LogDensity):
         points = self.points(theta)
         answers = self._values(points)
         if self.outside == "raise":
-            self._inside(points)
+            self._judge(points, answers["in_domain"])
         return np.where(answers["in_domain"], answers["error"], np.inf)
 
     def spread(self, theta: Any) -> np.ndarray:
