@@ -43,7 +43,7 @@ def agreement(
         surrogate_samples: likewise.
         scans: points of t_mu for each parameter of interest; 11 points over the 95 % HPDI of the truth if None.
         config: of the questions to the truth.
-        surrogate_config: of those to the surrogate (a float32 network wants some `noise`); the same if None.
+        surrogate_config: of those to the surrogate; the same if None.
         limits: what counts as agreement.
         n_points: how many samples of each region are evaluated.
         progress: whether bars are shown.

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from .errors import DomainError, ParameterError, ShapeError
+from .jsonfiles import fingerprint
 from .parameters import Parameter, ParameterSpace, Role
 from .priors import Normal, Prior
 from .protocols import Kind, LogDensity
@@ -83,6 +84,20 @@ class Composite(LogDensity):
         self.correction = correction or Quadratic.zero(len(parameters))
         self._shaped = shaped
         self.rounding = sum(t.density.rounding for t in self.terms)
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 of the terms' fingerprints (of their parameters, where they have none) and of all matrices."""
+        terms = [
+            [
+                getattr(t.density, "fingerprint", None) or t.density.parameters.to_json(),
+                t.matrix.tolist(),
+                t.offset.tolist(),
+            ]
+            for t in self.terms
+        ]
+        added = [self.correction.constant, self.correction.linear.tolist(), self.correction.matrix.tolist()]
+        return fingerprint([terms, added, self.parameters.to_json(), self.prior.to_json(), self.kind])
 
     @property
     def has_gradient(self) -> bool:

@@ -25,6 +25,7 @@ from .tracing import TracedDensity
 
 if TYPE_CHECKING:
     from .data import Data
+    from .likelihood import Likelihood
 
 __all__ = ["DnnLik", "DnnLikConfig"]
 
@@ -180,7 +181,7 @@ class DnnLik(LogDensity, Artifact):
 
     # The density -----------------------------------------------------------------------------------------------------
 
-    rounding = 1e-6
+    rounding = 1e-5
 
     @cached_property
     def _traced(self) -> TracedDensity:
@@ -273,6 +274,77 @@ class DnnLik(LogDensity, Artifact):
         from .networks.build import ensemble_model
 
         ensemble_model(self.ensemble).save(path)
+
+    def export(
+        self,
+        folder: str | Path,
+        *,
+        name: str,
+        description: str,
+        definition: str,
+        command: str,
+        points: tuple[np.ndarray, np.ndarray],
+        likelihood: Likelihood | None = None,
+        licence: str = "CC-BY-4.0",
+        authors: Sequence[Mapping[str, str]] = ({"name": "The dnnlikelihood developers"},),
+        overwrite: bool = False,
+        plots: Sequence[Path] = (),
+        **about: Any,
+    ) -> Path:
+        """Publish: Keras, SavedModel and ONNX files, metadata, reference points, model card, in one folder.
+
+        Args:
+            folder: where.
+            name: of the model, as a file name.
+            description: one sentence for people.
+            definition: what the number is: of which data, profiled over what, up to which constant.
+            command: rebuilds the model.
+            points: theta (n, d) and exact logpdf (n,), n >= 100, kept as the reference every runtime is held against.
+            likelihood: what was learned, if it can be rebuilt from a recipe.
+            licence: SPDX identifier.
+            authors: {"name", "orcid", "affiliation"} each.
+            overwrite: replace what is there.
+            plots: images for the model card.
+            **about: further fields of `PublishedMetadata`: accuracy, coverage, references, limits, profiled, ...
+
+        Raises:
+            IntegrityError: an exported file disagrees with this ensemble; nothing is published.
+        """
+        from .export.publish import PublishedMetadata, Reference, publish
+
+        theta, exact = points
+        recipe: dict[str, Any] = {}
+        if likelihood is not None:
+            recipe = {"recipe": likelihood.recipe, "source_fingerprint": likelihood.fingerprint}
+        if likelihood is not None and likelihood.source is not None:
+            recipe["source_reference"] = likelihood.source.reference
+        metadata = PublishedMetadata(
+            name=name,
+            description=description,
+            parameters=self.parameters,
+            prior=self.prior,
+            kind=self.kind,
+            definition=definition,
+            command=command,
+            licence=licence,
+            authors=authors,
+            parents=(self.fingerprint, *self.parents),
+            seeds={"training": self.config.training.seed},
+            **recipe,
+            **about,
+        )
+        reference = Reference(theta=theta, exact=exact, logpdf=self.members_logpdf(theta).mean(axis=1))
+        return publish(
+            self.ensemble,
+            folder,
+            metadata=metadata,
+            reference=reference,
+            history={"schema": "history/1", "members": list(self.history)},
+            log=self.log,
+            keras_writer=self.write_keras,
+            plots=plots,
+            overwrite=overwrite,
+        )
 
     def _write(self, folder: Path) -> None:
         self.ensemble.save(folder / "ensemble.npz")

@@ -14,6 +14,7 @@ makes this object, exporters write it, and every runtime is held against it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ def _softplus(x: np.ndarray) -> np.ndarray:
     return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
 
 
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "selu": lambda x: (
         np.float32(SELU_SCALE) * np.where(x > 0, x, np.float32(SELU_ALPHA) * np.expm1(np.minimum(x, np.float32(0))))
     ),
@@ -226,7 +227,7 @@ class Ensemble:
     def from_arrays(cls, a: Any) -> Ensemble:
         """Inverse of `arrays`."""
         names = set(a.keys())
-        members = []
+        members: list[Member] = []
         while f"members/{len(members)}/activation" in names:
             prefix = f"members/{len(members)}"
             n = sum(1 for name in names if name.startswith(prefix + "/") and name.endswith("/kernel"))
@@ -238,7 +239,13 @@ class Ensemble:
             Baseline(float(a["baseline/constant"]), a["baseline/linear"], a["baseline/matrix"]),
             tuple(members),
             float(a["output_scale"]),
-            Domain(*(a[f"domain/{n}"] for n in ("low", "high", "center", "whitening")), float(a["domain/radius"])),
+            Domain(
+                a["domain/low"],
+                a["domain/high"],
+                a["domain/center"],
+                a["domain/whitening"],
+                float(a["domain/radius"]),
+            ),
             Calibration(a["calibration/edges"], a["calibration/factors"], float(a["calibration/floor"])),
         )
 

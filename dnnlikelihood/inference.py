@@ -50,7 +50,7 @@ class InferenceConfig(Config):
         n_warmup: steps before them.
         seed: of everything random.
         tolerance: distance to a maximum, in standard deviations, at which a fit has converged.
-        noise: rounding error of logpdf in nats, beyond that of float64 (about 1e-5 for a float32 network).
+        noise: least rounding error of logpdf in nats; the density's own `rounding` counts if it is larger.
         max_iterations: evaluations of one fit.
         neighbours: how many neighbours' solutions each point of a scan tries.
     """

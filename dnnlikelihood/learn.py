@@ -1,209 +1,323 @@
-r"""The whole chain in one call: sample a likelihood, label, train, infer, publish, verify.
+"""The whole chain in one call: `learn(likelihood, folder)`.
 
-    Likelihood -> Sampler -> Data -> DnnLik -> Inference -> published folder
+    Likelihood -> Sampler -> Data -> DnnLik -> Inference -> published folder, verified, with plots and a summary
 
-Where training points come from, for a likelihood with a parameter of interest mu (posterior mean m, width s):
+    folder/samples, broadened, rows_*   what the truth gave         folder/training    checkpoints
+    folder/dnnlik, inference            the trained artifacts       folder/plots       figures
+    folder/model                        what is published           folder/summary.json  what came out
 
-    posterior   HMC at temperature 1: where Bayesian answers come from
-    broadened   HMC on logpdf + (strength / 2) ((mu - m) / s)^2: the tails of the posterior of mu
-    profile     scattered about the exact profile over mu: where frequentist answers come from, far from all samples
-
-Every stage is an artifact in the output folder; a run that was killed continues where it stopped.
+Called again on the same folder, it continues a run that was killed and repeats only what is quick.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import Self
+from typing import Any
 
 import numpy as np
 
-from .config import Config, require
-from .data import Data, DataConfig
-from .dnnlik import DnnLikConfig
-from .errors import NotConverged
+from . import reference
+from .comparison import agreement
+from .config import Config
+from .curriculum import LearnConfig, Lesson, training_data, unseen_data
+from .data import Data
+from .dnnlik import DnnLik
+from .errors import ConfigError, StaleArtifact
+from .export.verify import VerifyReport
+from .inference import Inference, InferenceConfig
+from .jsonfiles import canonical, pretty, read_json, strict_loads
 from .likelihood import Likelihood
-from .networks.config import NetworkConfig, TrainingConfig
-from .protocols import LogDensity
-from .results import ProfileScan, Samples
-from .sampler import Sampler, SamplerConfig
-from .sampling.designs import around, broadened
+from .results import Agreement, Hpdi, ProfileScan, Samples
+from .store import write_text
 
-__all__ = ["LearnConfig", "Lesson", "learn_points", "training_data", "unseen_data"]
+__all__ = ["LearnConfig", "Learned", "learn", "training_data", "unseen_data"]
 
-VALIDATION_SHARE = 0.06
-LEAST_STEPS = 250
-"""Shorter chains cannot show that they agree."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LearnConfig(Config):
-    """How much of everything.
-
-    `quick` trains in about half a minute and is good to a tenth of a nat; `full` reaches the targets of the
-    benchmark table.
-    """
-
-    n_posterior: int = 60_000
-    n_broadened: int = 20_000
-    n_profile: int = 20_000
-    n_test: int = 20_000
-    strength: float = 0.75
-    profile_reach: float = 6.0
-    """The profile is taken from m - reach s to m + reach s, within the bounds."""
-    profile_width: float = 0.6
-    """Largest scatter about the profile, in posterior widths."""
-    model: DnnLikConfig = field(default_factory=DnnLikConfig)
-    n_chains: int = 256
-    n_inference: int = 2_000_000
-    """Draws from the surrogate."""
-    seed: int = 1
-
-    def validate(self) -> None:
-        """Positive counts."""
-        for name in ("n_posterior", "n_broadened", "n_profile", "n_test", "n_chains", "n_inference"):
-            require(getattr(self, name) >= 100, f"{name} is {getattr(self, name)}, must be at least 100")
-        require(0 <= self.strength < 1, f"strength is {self.strength}, must be in [0, 1)")
-
-    @classmethod
-    def preset(cls, name: str) -> Self:
-        """The preset of that name.
-
-        Raises:
-            ConfigError: neither "quick" nor "full".
-        """
-        require(name in ("quick", "full"), f"preset {name!r} is neither 'quick' nor 'full'")
-        if name == "full":
-            return cls()
-        training = TrainingConfig(n_epochs=12, batch_size=128)
-        return cls(
-            n_posterior=15_000,
-            n_broadened=8_000,
-            n_profile=7_000,
-            n_test=10_000,
-            n_inference=200_000,
-            model=DnnLikConfig(network=NetworkConfig(n_members=2), training=training),
-        )
+LEVELS = (0.6827, 0.9545, 0.9973)
+_REGION_NAMES = {
+    "own": "the surrogate's own samples",
+    "tails": "lowest hundredth of the posterior",
+    "profile": "the surrogate's own profile points",
+}
 
 
 @dataclass(frozen=True)
-class Lesson:
-    """What the truth gave: points, their profile, and what they cost."""
+class Learned:
+    """What `learn` returns."""
 
-    data: Data
-    samples: Samples
-    """Of the posterior, training part."""
-    profile: ProfileScan
-    """Of the truth over the POI."""
-    cpu_seconds: dict[str, float]
+    model: DnnLik
+    folder: Path
+    agreement: Agreement
+    verified: VerifyReport
+    summary: dict[str, Any]
+    """What summary.json holds: tables of HPDI and t_mu, accuracy by region, CPU seconds by stage, targets."""
 
-
-class _Clock:
-    """CPU seconds by stage."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    def measure(self, stage: str, start: float) -> float:
-        now = time.process_time()
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - start
-        return now
+    @property
+    def passed(self) -> bool:
+        """Whether the published folder verifies and every target of the preset is met."""
+        return self.verified.passed and all(t["met"] for t in self.summary["targets"])
 
 
-def _sample(
-    density: LogDensity, n: int, config: LearnConfig, seed: int, folder: Path | None, *, progress: bool
-) -> Samples:
-    """At least `n` draws by HMC.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Targets(Config):
+    """What a preset promises, in nats (HPDI edges in posterior widths)."""
 
-    Raises:
-        NotConverged: the chains did not mix; the verdict is attached.
-    """
-    steps = max(LEAST_STEPS, -(-n // config.n_chains))
-    chains = max(16, -(-n // steps))
-    sampler = Sampler(density, SamplerConfig(n_chains=chains, n_steps=steps, n_warmup=300, seed=seed))
-    samples = sampler.run(folder, progress=progress)
-    if not samples.verdict.converged:
-        raise NotConverged(f"HMC did not converge: {'; '.join(samples.verdict.reasons)}", samples.verdict)
-    return samples
+    rmse: float = 0.08
+    maximum: float = 0.02
+    tmu_mean: float = 0.01
+    tmu_max: float = 0.03
+    hpdi: float = 0.03
 
 
-def _distinct(samples: Samples, n: int, rng: np.random.Generator) -> np.ndarray:
-    """(n, d) of the draws at random, none twice (a rejected step repeats one)."""
-    return rng.permutation(np.unique(samples.theta, axis=0))[:n]
+PRESET_TARGETS = {
+    "quick": Targets(rmse=0.15, maximum=0.05, tmu_mean=0.03, tmu_max=0.1, hpdi=0.1),
+    "full": Targets(),
+}
 
 
-def learn_points(
-    likelihood: Likelihood, config: LearnConfig, folder: Path | None = None, *, progress: bool = True
-) -> tuple[dict[str, np.ndarray], Samples, ProfileScan, dict[str, float]]:
-    """Training points by kind, the posterior samples, the truth's profile, and CPU seconds by stage."""
-    from .statistics.profile import maximum, profile
-
-    space, poi = likelihood.parameters, likelihood.parameters.pois[0]
-    column = space.index(poi)
-    rng = np.random.default_rng(config.seed)
-    clock, mark = _Clock(), time.process_time()
-
-    def where(name: str) -> Path | None:
-        return None if folder is None else folder / name
-
-    total = round(config.n_posterior * (1 + VALIDATION_SHARE))
-    posterior = _sample(likelihood, 2 * total, config, config.seed, where("samples"), progress=progress)
-    mark = clock.measure("sampling", mark)
-    center, sigma = float(posterior.column(poi).mean()), float(posterior.column(poi).std())
-    wide = broadened(likelihood, poi, center, sigma, config.strength)
-    wider = _sample(wide, 2 * config.n_broadened, config, config.seed + 1, where("broadened"), progress=progress)
-    mark = clock.measure("sampling", mark)
-
-    ranges = likelihood.prior.columns(space)
-    low = max(center - config.profile_reach * sigma, space.lower[column], ranges.low[column])
-    high = min(center + config.profile_reach * sigma, space.upper[column], ranges.high[column])
-    grid = np.linspace(low, high, 82)[1:-1]
-    scan = profile(likelihood, poi, grid, bestfit=maximum(likelihood), progress=progress)
-    mark = clock.measure("profiling", mark)
-    exact = np.concatenate([scan.theta[scan.status == "converged"], scan.bestfit.theta])
-    covariance = np.cov(posterior.theta[:: max(1, len(posterior.theta) // 20_000)].T)
-    scattered = around(exact, covariance, (0.0, config.profile_width), round(1.05 * config.n_profile), rng)
-    scattered = scattered[likelihood.support(scattered)][: config.n_profile]
-    points = {
-        "posterior": _distinct(posterior, total, rng),
-        "broadened": _distinct(wider, config.n_broadened, rng),
-        "profile": scattered,
-    }
-    clock.measure("profiling", mark)
-    return points, posterior, scan, clock.seconds
-
-
-def training_data(
-    likelihood: Likelihood, config: LearnConfig, folder: Path | None = None, *, progress: bool = True
-) -> Lesson:
-    """Sample, profile and label: everything a DnnLik learns from, and nothing it will be tested on.
+def learn(
+    likelihood: Likelihood,
+    folder: str | Path,
+    preset: str = "quick",
+    *,
+    config: LearnConfig | None = None,
+    name: str | None = None,
+    progress: bool = True,
+) -> Learned:
+    """Learn a likelihood from beginning to end.
 
     Args:
-        likelihood: the truth, with a gradient and at least one POI.
-        config: how many points of each kind.
-        folder: where samples and rows are kept; a killed run continues there.
+        likelihood: the truth; made from a source, with a gradient and a POI.
+        folder: where everything goes; an unfinished run of the same configuration is continued.
+        preset: "quick" or "full"; also which targets are held against the result.
+        config: instead of the preset's amounts.
+        name: of the published model; the source's name if None.
         progress: show bars on a terminal.
+
+    Raises:
+        StaleArtifact: the folder holds a run of something else.
+        NotConverged: the truth could not be sampled.
+        ConfigError: a likelihood without POI.
     """
-    points, samples, scan, seconds = learn_points(likelihood, config, folder, progress=progress)
-    mark, parts = time.process_time(), []
-    for kind, theta in points.items():
-        n_validation = len(theta) - config.n_posterior if kind == "posterior" else 0
-        split = np.where(np.arange(len(theta)) < n_validation, "validation", "train")
-        where = None if folder is None else folder / f"rows_{kind}"
-        parts.append(
-            Data.label(likelihood, theta, folder=where, progress=progress, split=split, kind=kind, drop_duplicates=True)
-        )
-    data = Data.concatenate(parts, drop_duplicates=True)
-    seconds["labelling"] = time.process_time() - mark
-    return Lesson(data, samples, scan, seconds)
+    folder = Path(folder)
+    config = config or LearnConfig.preset(preset)
+    if not likelihood.parameters.pois:
+        raise ConfigError("learn needs a parameter of interest: give one parameter the role 'poi'")
+    _claim(folder, likelihood, config)
+    cpu: dict[str, float] = {}
+    lesson = training_data(likelihood, config, folder, progress=progress)
+    cpu.update(lesson.cpu_seconds)
+
+    mark = time.process_time()
+    model = DnnLik.fit(lesson.data, config.model, folder=folder / "training", progress=progress)
+    cpu["training"] = time.process_time() - mark
+    model.save(folder / "dnnlik", overwrite=True)
+
+    mark = time.process_time()
+    unseen, truth_samples = unseen_data(likelihood, config, progress=progress)
+    own = _sampled(model, config, progress=progress)
+    compared = _compare(likelihood, model, truth_samples, own.samples, config, progress=progress)
+    truth_scan, own_scan = _scans(likelihood, own, lesson, progress=progress)
+    cpu["inference"] = time.process_time() - mark
+    own.save(folder / "inference", overwrite=True)
+
+    summary = {
+        "source": likelihood.recipe,
+        "preset": preset,
+        "name": name or likelihood.recipe["source"],
+        "n_train": lesson.data.counts["train"],
+        "weights_per_member": model.ensemble.members[0].n_weights,
+        "cpu_seconds": {k: round(v, 2) for k, v in cpu.items()},
+        "accuracy": _accuracy(model, unseen, compared),
+        "coverage": _coverage(model, unseen),
+        "hpdi": _hpdi_table(likelihood, own, truth_samples),
+        "tmu": _tmu_table(likelihood, truth_scan, own_scan),
+        "ess": float(np.min(own.samples.verdict.ess)),
+        "agreement": {"passed": compared.passed, "failures": list(compared.failures)},
+    }
+    summary["targets"] = _judge(summary, own_scan, truth_scan, PRESET_TARGETS.get(preset, Targets()))
+    from .learn_plots import draw
+
+    plots = draw(folder / "plots", likelihood, model, unseen, truth_samples, own.samples, truth_scan, own_scan, summary)
+    summary["plots"] = [p.relative_to(folder).as_posix() for p in plots]
+    verified = _publish(folder / "model", likelihood, model, unseen, summary, [p for p in plots if p.suffix == ".png"])
+    summary["verified"] = verified.passed
+    write_text(folder / "summary.json", pretty(summary))
+    return Learned(model, folder, compared, verified, summary)
 
 
-def unseen_data(likelihood: Likelihood, config: LearnConfig, *, progress: bool = True) -> tuple[Data, Samples]:
-    """Unbiased points nobody trained on: HMC from a seed used nowhere else."""
-    samples = _sample(likelihood, 2 * config.n_test, config, config.seed + 1000, None, progress=progress)
-    rng = np.random.default_rng(config.seed + 1000)
-    theta = _distinct(samples, config.n_test, rng)
-    deal = DataConfig(fractions=(0.0, 0.0, 1.0))
-    return Data.label(likelihood, theta, split="test", kind="posterior", config=deal, progress=progress), samples
+def _claim(folder: Path, likelihood: Likelihood, config: LearnConfig) -> None:
+    """Write down what this folder is for, or refuse one that is for something else."""
+    wanted = {"likelihood": likelihood.recipe, "config": config.to_json()}
+    path = folder / "request.json"
+    if path.exists():
+        if read_json(path) != strict_loads(canonical(wanted)):
+            raise StaleArtifact(f"{folder} holds another run; choose another folder, or pass --overwrite")
+        return
+    if folder.exists() and any(folder.iterdir()):
+        raise StaleArtifact(f"{folder} is not empty and holds no run; choose another folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    likelihood.save(folder / "likelihood")
+    write_text(path, pretty(wanted))
+
+
+def _sampled(model: DnnLik, config: LearnConfig, *, progress: bool) -> Inference:
+    steps = max(400, config.n_inference // 512)
+    chains = -(-config.n_inference // steps)
+    own = Inference(model, config=InferenceConfig(n_chains=chains, n_steps=steps, n_warmup=300, seed=config.seed + 7))
+    own.posterior(progress=progress)
+    return own
+
+
+def _compare(
+    truth: Likelihood, model: DnnLik, drawn: Samples, own: Samples, config: LearnConfig, *, progress: bool
+) -> Agreement:
+    poi = truth.parameters.pois[0]
+    x = drawn.column(poi)
+    low, high = np.quantile(x, [0.02, 0.98])
+    scan = np.linspace(low, high, 7)
+    return agreement(truth, model, truth_samples=drawn, surrogate_samples=own, scans={poi: scan}, progress=progress)
+
+
+def _scans(
+    likelihood: Likelihood, own: Inference, lesson: Lesson, *, progress: bool
+) -> tuple[ProfileScan, ProfileScan]:
+    """t_mu of truth and surrogate at the published points, or over the profile the surrogate was taught."""
+    poi = likelihood.parameters.pois[0]
+    published = reference.tmu(likelihood.recipe["source"])
+    if published:
+        points = np.array(sorted(published))
+    else:
+        taught = lesson.profile.points[:, 0]
+        points = np.linspace(np.quantile(taught, 0.2), np.quantile(taught, 0.8), 11)
+    return Inference(likelihood).tmu(poi, points, progress=progress), own.tmu(poi, points, progress=progress)
+
+
+def _accuracy(model: DnnLik, unseen: Data, compared: Agreement) -> list[dict[str, Any]]:
+    """Rows of errors in nats: the unseen posterior points first, with the quadratic baseline beside them."""
+    theta, exact = unseen.theta("test"), unseen.logpdf("test")
+    off = model.ensemble.members_logpdf(theta).mean(axis=1) - exact
+    baseline = model.ensemble.baseline.value(model.ensemble.features(theta)) - exact
+    rows = [
+        {
+            "where": "posterior, unseen",
+            "n": len(off),
+            "rmse": float(np.sqrt(np.mean(off**2))),
+            "baseline_rmse": float(np.sqrt(np.mean(baseline**2))),
+            "max": float(np.abs(off).max()),
+        }
+    ]
+    for where, r in compared.regions.items():
+        if where != "bulk":
+            rows.append(
+                {"where": _REGION_NAMES.get(where, where)} | {k: r[k] for k in ("n", "rmse", "baseline_rmse", "max")}
+            )
+    return rows
+
+
+def _coverage(model: DnnLik, unseen: Data) -> list[dict[str, Any]]:
+    """How often the 90 % band held, by bin of logpdf."""
+    theta, exact = unseen.theta("test"), unseen.logpdf("test")
+    inside = model.in_domain(theta)
+    theta, exact = theta[inside], exact[inside]
+    answer, error = model.ensemble.members_logpdf(theta).mean(axis=1), model.error(theta)
+    edges = np.quantile(answer, np.linspace(0, 1, 6))
+    rows = []
+    for low, high in pairwise(edges):
+        here = (answer >= low) & (answer <= high)
+        covered = float(np.mean(np.abs(answer - exact)[here] <= error[here]))
+        rows.append({"low": float(low), "high": float(high), "n": int(here.sum()), "covered": covered})
+    return rows
+
+
+def _hpdi_table(likelihood: Likelihood, own: Inference, truth_samples: Samples) -> list[dict[str, Any]]:
+    """HPDI of the POI: exact (or of the truth's samples), the paper's, ours; also for mu > 0 where published."""
+    poi, source = likelihood.parameters.pois[0], likelihood.recipe["source"]
+    truth = Inference(likelihood, truth_samples)
+    rows = []
+    for lower in (None, 0.0) if reference.hpdi(source, 0.0, LEVELS[0]) else (None,):
+        for level in LEVELS:
+            ours, exact = own.hpdi(poi, level, lower=lower), reference.hpdi(source, lower, level)
+            rows.append(
+                {
+                    "poi": poi,
+                    "lower": lower,
+                    "level": level,
+                    "exact": exact or _ends(truth.hpdi(poi, level, lower=lower)),
+                    "exact_is": "integrated" if exact else "samples of the truth",
+                    "paper": reference.paper_hpdi(source, lower, level),
+                    "ours": _ends(ours),
+                    "uncertainty": [u if np.isfinite(u) else None for u in ours.uncertainty[0]],
+                }
+            )
+    return rows
+
+
+def _ends(found: Hpdi) -> list[float]:
+    return [found.intervals[0].low, found.intervals[-1].high]
+
+
+def _tmu_table(likelihood: Likelihood, truth: ProfileScan, own: ProfileScan) -> list[dict[str, Any]]:
+    paper = reference.paper_tmu(likelihood.recipe["source"])
+    return [
+        {
+            "mu": float(mu),
+            "exact": float(a),
+            "paper": paper.get(round(float(mu), 6)),
+            "ours": float(b),
+            "status": [str(truth.status[i]), str(own.status[i])],
+        }
+        for i, (mu, a, b) in enumerate(zip(truth.points[:, 0], truth.tmu, own.tmu, strict=True))
+    ]
+
+
+def _judge(summary: Mapping[str, Any], own: ProfileScan, truth: ProfileScan, targets: Targets) -> list[dict[str, Any]]:
+    off = np.abs(own.tmu - truth.tmu)
+    width = summary["hpdi"][0]["exact"][1] - summary["hpdi"][0]["exact"][0]
+    edges = [
+        abs(a - b)
+        for row in summary["hpdi"]
+        for i, (a, b) in enumerate(zip(row["ours"], row["exact"], strict=True))
+        if not (row["lower"] is not None and i == 0)
+    ]
+    found = {
+        "rmse": ("test RMSE on unseen posterior points, nats", summary["accuracy"][0]["rmse"]),
+        "maximum": ("error of the maximum, nats", abs(float(own.bestfit.value[0] - truth.bestfit.value[0]))),
+        "tmu_mean": ("mean |t_mu error|", float(off.mean())),
+        "tmu_max": ("largest |t_mu error|", float(off.max())),
+        "hpdi": ("largest error of an HPDI edge, in posterior widths", max(edges) / (0.5 * width)),
+    }
+    return [
+        {"target": text, "value": value, "limit": getattr(targets, k), "met": bool(value <= getattr(targets, k))}
+        for k, (text, value) in found.items()
+    ]
+
+
+def _publish(
+    folder: Path,
+    likelihood: Likelihood,
+    model: DnnLik,
+    unseen: Data,
+    summary: Mapping[str, Any],
+    plots: Sequence[Path],
+) -> VerifyReport:
+    from .export.verify import verify
+
+    source = likelihood.recipe["source"]
+    model.export(
+        folder,
+        name=summary["name"],
+        description=f"Surrogate of the likelihood '{source}', learned by dnnlikelihood.",
+        definition="log-likelihood of the observed data plus the log-priors stated below, all constants kept",
+        command=f"dnnlik learn {source.replace('_', '-')} --preset {summary['preset']} --output DIR",
+        points=(unseen.theta("test")[:256], unseen.logpdf("test")[:256]),
+        likelihood=likelihood,
+        accuracy=summary["accuracy"],
+        coverage=summary["coverage"],
+        plots=plots,
+        overwrite=True,
+    )
+    return verify(folder, trust=True)

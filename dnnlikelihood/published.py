@@ -106,7 +106,7 @@ class PublishedLikelihood(LogDensity):
     def __reduce__(self) -> tuple[Any, ...]:
         return _reopen, (self.folder, self.outside, self._threads)
 
-    rounding = 1e-6
+    rounding = 1e-5
 
     # The density -----------------------------------------------------------------------------------------------------
 

@@ -154,3 +154,16 @@ def test_what_is_refused(case):
     make, error, message = BAD[case]
     with pytest.raises(error, match=message):
         make()
+
+
+def test_fingerprints_tell_compositions_apart():
+    source = Likelihood.from_source("gaussian", mean=[0.0, 1.0])
+    same = [source.condition({"x0": 0.5}).fingerprint for _ in range(2)]
+    others = {
+        source.condition({"x0": 0.6}).fingerprint,
+        source.with_prior(Prior({"x0": Normal()})).fingerprint,
+        source.rename({"x0": "a"}).fingerprint,
+        Likelihood.from_source("gaussian", mean=[0.0, 2.0]).condition({"x0": 0.5}).fingerprint,
+    }
+    assert same[0] == same[1]
+    assert len(others | set(same)) == 5

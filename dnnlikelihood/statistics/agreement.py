@@ -34,6 +34,7 @@ class Limits(Config):
     Attributes:
         rmse: nats, in the region "bulk".
         rmse_elsewhere: nats, in every other region.
+        refused: share of a region's points outside the surrogate's domain.
         skill: least skill over the Gaussian baseline in the bulk.
         maximum: nats by which the maximal values differ.
         tmu_mean: mean |t_mu error|.
@@ -45,6 +46,7 @@ class Limits(Config):
 
     rmse: float = 0.1
     rmse_elsewhere: float = 0.3
+    refused: float = 0.01
     skill: float = 0.0
     maximum: float = 0.05
     tmu_mean: float = 0.02
@@ -140,11 +142,14 @@ def _errors(name: str, region: Region, baseline: Any) -> dict[str, float]:
     a, b = np.asarray(region.truth, float), np.asarray(region.surrogate, float)
     if a.shape != b.shape or a.shape != (len(region.theta),) or not len(a) or not np.isfinite(a).all():
         raise ShapeError(f"region {name!r}: theta {region.theta.shape}, truth {a.shape}, surrogate {b.shape}; finite?")
-    error = np.where(np.isfinite(b), b, -1e300) - a
-    error = np.maximum(error, -1e6)
-    rmse, reference = float(np.sqrt(np.mean(error**2))), float(np.sqrt(np.mean((baseline(region.theta) - a) ** 2)))
+    answered = np.isfinite(b)
+    # Where the surrogate refuses it makes no error; how often it refuses is judged apart.
+    error = (b - a)[answered] if answered.any() else np.full(1, np.inf)
+    off = (baseline(region.theta) - a)[answered]
+    rmse, reference = float(np.sqrt(np.mean(error**2))), float(np.sqrt(np.mean(off**2))) if len(off) else 0.0
     return {
-        "n": float(len(a)),
+        "n": len(a),
+        "refused": float(1 - answered.mean()),
         "rmse": rmse,
         "bias": float(error.mean()),
         "q99": float(np.quantile(np.abs(error), 0.99)),
@@ -161,6 +166,8 @@ def _judge_regions(errors: Mapping[str, Mapping[str, float]], limit: Limits) -> 
         allowed = limit.rmse if name == "bulk" else limit.rmse_elsewhere
         if e["rmse"] > allowed:
             out.append(f"{name}: rmse {e['rmse']:.3g} nats, limit {allowed:.3g}")
+        if e["refused"] > limit.refused:
+            out.append(f"{name}: the surrogate refuses {e['refused']:.2%} of the points, limit {limit.refused:.2%}")
     bulk = errors["bulk"]
     if bulk["skill"] < limit.skill and bulk["rmse"] > 0.01:
         out.append(f"bulk: skill {bulk['skill']:.2f} over the Gaussian baseline, limit {limit.skill:.2f}")

@@ -5,8 +5,8 @@ r"""The baseline that a network starts from: a quadratic form in the features, f
 over c, l and a symmetric Q. With features f = (z, max(0, z_k - kappa_k)) this is a different parabola in every orthant
 of the kinks, continuous across them. The least-squares problem is solved matrix-free by LSMR (Fong and Saunders,
 arXiv:1006.0758): a step costs two passes over the rows and no (m^2 x m^2) normal matrix is formed. In the principal
-axes of the features, with variances s, the gradient part alone would be solved by Q_ij = R_ij / (s_i + s_j); scaling the
-unknowns by (s_i + s_j)^-1/2 therefore leaves a well-conditioned problem, and a few dozen steps do.
+axes of the features, with variances s, the gradient part alone would be solved by Q_ij = R_ij / (s_i + s_j); scaling
+the unknowns by (s_i + s_j)^-1/2 therefore leaves a well-conditioned problem, and a few dozen steps do.
 """
 
 from __future__ import annotations

@@ -55,6 +55,7 @@ def _fit(
     cells = min(64, int(np.prod([len(k) + 1 for k in kinks])))
     size = max(1, BLOCK_BYTES // (8 * d * d * cells))
     progress = options.pop("progress", False)
+    options["noise"] = max(options.get("noise", 0.0), density.rounding)
     parts = [
         maximise_between_kinks(
             lambda theta, rows: density.logpdf_grad_hess(theta), start[b], lower[b], upper[b], kinks, **options

@@ -67,19 +67,15 @@ def test_the_toys_maximum(toy):
 
 
 def test_the_toys_table_of_profiled_values(toy):
-    """The reference tried 15 of 16 sign quadrants at mu = 1.9 and 2.0: there the maximum lies in another, higher."""
     mu = np.array([row["mu"] for row in REFERENCE["t_mu_exact"]])
     expected = np.array([row["logprob_profiled"] for row in REFERENCE["t_mu_exact"]])
     scan = profile(toy, "mu", mu)
     assert len(mu) == 31
     assert (scan.status == "converged").all()
-    agree = mu < 1.85
-    np.testing.assert_allclose(scan.profiled_logpdf[agree], expected[agree], rtol=0, atol=1e-6)
-    assert (scan.profiled_logpdf >= expected - 1e-9).all()
+    np.testing.assert_allclose(scan.profiled_logpdf, expected, rtol=0, atol=1e-6)
     value, grad = toy.logpdf_and_grad(scan.theta)
     np.testing.assert_allclose(value, scan.profiled_logpdf, rtol=0, atol=1e-9)
     assert np.abs(grad[:, 1:]).max() < 1e-4 or (np.abs(scan.theta[:, 91:]) < 1e-9).any()
-    np.testing.assert_allclose(scan.profiled_logpdf[~agree], [-299.6761903, -301.2152778], rtol=0, atol=1e-6)
 
 
 def test_one_orthant_alone_misses_the_toys_maximum(toy):

@@ -1,0 +1,206 @@
+r"""What a surrogate learns from: points of three kinds, for a parameter of interest mu (posterior mean m, width s).
+
+    posterior   HMC at temperature 1: where Bayesian answers come from
+    broadened   HMC on logpdf + (strength / 2) ((mu - m) / s)^2: the tails of the posterior of mu
+    profile     scattered about the exact profile over mu: where frequentist answers come from, far from all samples
+
+In 95 dimensions no posterior sample comes within 20 nats of the maximum, so no kind can stand for another. Every stage
+is kept in the folder, and a run that was killed continues where it stopped.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from .config import Config, require
+from .data import Data, DataConfig
+from .dnnlik import DnnLikConfig
+from .errors import NotConverged
+from .likelihood import Likelihood
+from .networks.config import NetworkConfig, TrainingConfig
+from .protocols import LogDensity
+from .results import ProfileScan, Samples
+from .sampler import Sampler, SamplerConfig
+from .sampling.designs import around, broadened
+
+__all__ = ["LearnConfig", "Lesson", "learn_points", "training_data", "unseen_data"]
+
+VALIDATION_SHARE = 0.06
+LEAST_STEPS = 250
+"""Shorter chains cannot show that they agree."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LearnConfig(Config):
+    """How much of everything.
+
+    `preset("quick")` trains in half a CPU-minute and is good to 0.05 nats on the toy search; `preset("full")`, the
+    default, takes a few CPU-minutes and is good to 0.015.
+    """
+
+    n_posterior: int = 60_000
+    n_broadened: int = 20_000
+    n_profile: int = 20_000
+    n_test: int = 20_000
+    strength: float = 0.75
+    profile_reach: float = 6.0
+    """The profile is taken from m - reach s to m + reach s, within the bounds."""
+    profile_width: float = 0.6
+    """Largest scatter about the profile, in posterior widths."""
+    model: DnnLikConfig = field(default_factory=DnnLikConfig)
+    n_chains: int = 256
+    n_inference: int = 2_000_000
+    """Draws from the surrogate."""
+    seed: int = 1
+
+    def validate(self) -> None:
+        """Positive counts."""
+        for name in ("n_posterior", "n_broadened", "n_profile", "n_test", "n_chains", "n_inference"):
+            require(getattr(self, name) >= 100, f"{name} is {getattr(self, name)}, must be at least 100")
+        require(0 <= self.strength < 1, f"strength is {self.strength}, must be in [0, 1)")
+
+    @classmethod
+    def preset(cls, name: str) -> Self:
+        """The preset of that name.
+
+        Raises:
+            ConfigError: neither "quick" nor "full".
+        """
+        require(name in ("quick", "full"), f"preset {name!r} is neither 'quick' nor 'full'")
+        if name == "full":
+            return cls()
+        training = TrainingConfig(n_epochs=12, batch_size=128)
+        return cls(
+            n_posterior=15_000,
+            n_broadened=8_000,
+            n_profile=7_000,
+            n_test=10_000,
+            n_inference=200_000,
+            model=DnnLikConfig(network=NetworkConfig(n_members=2), training=training),
+        )
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What the truth gave: points, their profile, and what they cost."""
+
+    data: Data
+    samples: Samples
+    """Of the posterior, training part."""
+    profile: ProfileScan
+    """Of the truth over the POI."""
+    cpu_seconds: dict[str, float]
+
+
+class _Clock:
+    """CPU seconds by stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    def measure(self, stage: str, start: float) -> float:
+        now = time.process_time()
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - start
+        return now
+
+
+def _sample(
+    density: LogDensity, n: int, config: LearnConfig, seed: int, folder: Path | None, *, progress: bool
+) -> Samples:
+    """At least `n` draws by HMC.
+
+    Raises:
+        NotConverged: the chains did not mix; the verdict is attached.
+    """
+    steps = max(LEAST_STEPS, -(-n // config.n_chains))
+    chains = max(16, -(-n // steps))
+    sampler = Sampler(density, SamplerConfig(n_chains=chains, n_steps=steps, n_warmup=300, seed=seed))
+    samples = sampler.run(folder, progress=progress)
+    if not samples.verdict.converged:
+        raise NotConverged(f"HMC did not converge: {'; '.join(samples.verdict.reasons)}", samples.verdict)
+    return samples
+
+
+def _distinct(samples: Samples, n: int, rng: np.random.Generator) -> np.ndarray:
+    """(n, d) of the draws at random, none twice (a rejected step repeats one)."""
+    return rng.permutation(np.unique(samples.theta, axis=0))[:n]
+
+
+def learn_points(
+    likelihood: Likelihood, config: LearnConfig, folder: Path | None = None, *, progress: bool = True
+) -> tuple[dict[str, np.ndarray], Samples, ProfileScan, dict[str, float]]:
+    """Training points by kind, the posterior samples, the truth's profile, and CPU seconds by stage."""
+    from .statistics.profile import maximum, profile
+
+    space, poi = likelihood.parameters, likelihood.parameters.pois[0]
+    column = space.index(poi)
+    rng = np.random.default_rng(config.seed)
+    clock, mark = _Clock(), time.process_time()
+
+    def where(name: str) -> Path | None:
+        return None if folder is None else folder / name
+
+    total = round(config.n_posterior * (1 + VALIDATION_SHARE))
+    posterior = _sample(likelihood, 2 * total, config, config.seed, where("samples"), progress=progress)
+    mark = clock.measure("sampling", mark)
+    center, sigma = float(posterior.column(poi).mean()), float(posterior.column(poi).std())
+    wide = broadened(likelihood, poi, center, sigma, config.strength)
+    wider = _sample(wide, 2 * config.n_broadened, config, config.seed + 1, where("broadened"), progress=progress)
+    mark = clock.measure("sampling", mark)
+
+    ranges = likelihood.prior.columns(space)
+    low = max(center - config.profile_reach * sigma, space.lower[column], ranges.low[column])
+    high = min(center + config.profile_reach * sigma, space.upper[column], ranges.high[column])
+    grid = np.linspace(low, high, 82)[1:-1]
+    scan = profile(likelihood, poi, grid, bestfit=maximum(likelihood), progress=progress)
+    mark = clock.measure("profiling", mark)
+    exact = np.concatenate([scan.theta[scan.status == "converged"], scan.bestfit.theta])
+    covariance = np.cov(posterior.theta[:: max(1, len(posterior.theta) // 20_000)].T)
+    scattered = around(exact, covariance, (0.0, config.profile_width), round(1.05 * config.n_profile), rng)
+    scattered = scattered[likelihood.support(scattered)][: config.n_profile]
+    points = {
+        "posterior": _distinct(posterior, total, rng),
+        "broadened": _distinct(wider, config.n_broadened, rng),
+        "profile": scattered,
+    }
+    clock.measure("profiling", mark)
+    return points, posterior, scan, clock.seconds
+
+
+def training_data(
+    likelihood: Likelihood, config: LearnConfig, folder: Path | None = None, *, progress: bool = True
+) -> Lesson:
+    """Sample, profile and label: everything a DnnLik learns from, and nothing it will be tested on.
+
+    Args:
+        likelihood: the truth, with a gradient and at least one POI.
+        config: how many points of each kind.
+        folder: where samples and rows are kept; a killed run continues there.
+        progress: show bars on a terminal.
+    """
+    points, samples, scan, seconds = learn_points(likelihood, config, folder, progress=progress)
+    mark, parts = time.process_time(), []
+    for kind, theta in points.items():
+        n_validation = len(theta) - config.n_posterior if kind == "posterior" else 0
+        split = np.where(np.arange(len(theta)) < n_validation, "validation", "train")
+        where = None if folder is None else folder / f"rows_{kind}"
+        parts.append(
+            Data.label(likelihood, theta, folder=where, progress=progress, split=split, kind=kind, drop_duplicates=True)
+        )
+    data = Data.concatenate(parts, drop_duplicates=True)
+    seconds["labelling"] = time.process_time() - mark
+    return Lesson(data, samples, scan, seconds)
+
+
+def unseen_data(likelihood: Likelihood, config: LearnConfig, *, progress: bool = True) -> tuple[Data, Samples]:
+    """Unbiased points nobody trained on: HMC from a seed used nowhere else."""
+    samples = _sample(likelihood, 2 * config.n_test, config, config.seed + 1000, None, progress=progress)
+    rng = np.random.default_rng(config.seed + 1000)
+    theta = _distinct(samples, config.n_test, rng)
+    deal = DataConfig(fractions=(0.0, 0.0, 1.0))
+    return Data.label(likelihood, theta, split="test", kind="posterior", config=deal, progress=progress), samples
