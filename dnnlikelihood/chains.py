@@ -53,7 +53,7 @@ def draw(
     if method == "emcee":
         d = len(density.parameters)
         settings |= {"n_chains": max(settings["n_chains"], 2 * d + 2), "n_warmup": max(settings["n_warmup"], 20 * d)}
-        settings["thin"] = 10
+        settings.setdefault("thin", 10)
     start = None if around is None else _spread(density, around, settings["n_chains"], settings["seed"])
     settings |= {} if start is None else {"start": "given"}
     return Sampler(density, SamplerConfig(method=method, **settings)).run(folder, start=start, progress=progress)

@@ -1,0 +1,47 @@
+"""The command line: `dnnlik COMMAND`, one module a group of commands.
+
+    learn                       the whole chain in one command
+    sample  label  train        its steps, each of which continues when it was killed
+    infer  agree                questions to truth and surrogate, and their comparison
+    export  verify  card        publishing
+
+Results go to stdout, as tables or with `--json`; progress, logs and errors go to stderr. A command ends with
+
+    0   done, and every check passed
+    1   a check failed: chains that did not converge, targets that were missed, files that were edited
+    2   bad usage or bad input
+"""
+
+import click
+
+from .. import __version__
+from .infer import agree, infer
+from .learn import learn
+from .publish import card, export, verify
+from .sample import label, sample
+from .train import train
+
+__all__ = ["main"]
+
+
+class _Chain(click.Group):
+    """Commands are listed in the order of the chain."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@click.group(cls=_Chain, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, "--version", prog_name="dnnlik")
+def main() -> None:
+    r"""Learn, publish and question likelihood functions with neural networks.
+
+    \b
+    Likelihood -> Sampler -> Data -> DnnLik -> Inference -> published model
+
+    Begin with: dnnlik learn toy-lhc --output runs/toy
+    """
+
+
+for _command in (learn, sample, label, train, infer, agree, export, verify, card):
+    main.add_command(_command)

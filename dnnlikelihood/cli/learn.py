@@ -1,0 +1,149 @@
+"""`dnnlik learn`: the whole chain, and what came out of it beside what is exact and what the paper found."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..errors import ArtifactExists, DnnLikelihoodError
+from . import tables
+from .command import Command, Report, output_option, progress_option
+
+if TYPE_CHECKING:
+    from ..learn import Learned
+
+__all__ = ["learn"]
+
+
+@click.command(
+    cls=Command,
+    resumes=True,
+    short_help="The whole chain: learn a likelihood, publish it, verify it.",
+    example="dnnlik learn toy-lhc --preset quick --output runs/toy",
+)
+@click.argument("source")
+@output_option
+@click.option(
+    "--preset",
+    type=click.Choice(["quick", "full"]),
+    default="quick",
+    show_default=True,
+    help="How much work, and which targets are held against the result.",
+)
+@click.option("--name", help="Name of the published model; the source's name if not given.")
+@click.option("--overwrite", is_flag=True, help="Remove an earlier run of `learn` in DIR first.")
+@progress_option
+def learn(source: str, output: Path, preset: str, name: str | None, *, overwrite: bool, progress: bool) -> Report:
+    """Learn a likelihood from beginning to end: sample, label, train, infer, publish, verify, plot.
+
+    SOURCE is the name of a source (toy-lhc, unbinned, gaussian), a JSON file with a recipe, or the folder of a saved
+    likelihood. A run that was killed continues when the command is given again. The exit code is 1 if the published
+    model does not verify or a target of the preset is missed.
+    """
+    from ..learn import learn as run
+    from .opening import likelihood
+
+    truth = likelihood(source)
+    if overwrite:
+        _remove_run(output)
+    learned = run(truth, output, preset, name=name, progress=progress)
+    return Report({"folder": str(output), **learned.summary}, tuple(_parts(learned)), tuple(_failures(learned)))
+
+
+def _remove_run(folder: Path) -> None:
+    """Remove what `learn` made, and nothing that only looks like it."""
+    from ..jsonfiles import read_json
+
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise ArtifactExists(f"{folder} is no folder of its own; --overwrite removes runs of `dnnlik learn` only")
+    if not folder.exists() or not any(folder.iterdir()):
+        return
+    try:
+        request = read_json(folder / "request.json")
+    except DnnLikelihoodError as error:
+        raise ArtifactExists(
+            f"{folder} is not empty and holds no run of `dnnlik learn` ({error}); nothing was removed"
+        ) from error
+    if not isinstance(request, dict) or not {"likelihood", "config"} <= set(request):
+        raise ArtifactExists(f"{folder}/request.json is not of `dnnlik learn`; nothing was removed")
+    shutil.rmtree(folder)
+
+
+def _failures(learned: Learned) -> Iterator[str]:
+    for target in learned.summary["targets"]:
+        if not target["met"]:
+            yield f"{target['target']}: {target['value']:.3g}, limit {target['limit']:g}"
+    for row in learned.verified.rows:
+        if row.status == "failed":
+            yield f"verify: {row.check}: {row.detail}"
+
+
+def _parts(learned: Learned) -> Iterator[Any]:
+    summary = learned.summary
+    yield _hpdi(summary)
+    yield _tmu(summary)
+    yield tables.accuracy(summary["accuracy"])
+    targets = [
+        (t["target"], tables.number(t["value"]), f"{t['limit']:g}", tables.verdict(t["met"]))
+        for t in summary["targets"]
+    ]
+    yield tables.table(f"Targets of the preset {summary['preset']}", ("", "value", "limit", ""), targets)
+    seconds = {k: f"{v:,.1f}" for k, v in summary["cpu_seconds"].items()}
+    total = f"{sum(summary['cpu_seconds'].values()):,.1f}"
+    yield tables.table("CPU seconds", ("stage", "seconds"), [*seconds.items(), ("in all", total)])
+    yield _places(learned)
+    for doubt in summary["agreement"]["failures"]:
+        yield f"note: beyond the limits of `agree`: {doubt}"
+
+
+def _hpdi(summary: Mapping[str, Any]) -> Any:
+    rows = summary["hpdi"]
+    paper = any(row["paper"] for row in rows)
+    places = tables.decimals(min(row["exact"][1] - row["exact"][0] for row in rows))
+    cells = []
+    for row in rows:
+        condition = "" if row["lower"] is None else f" given {row['poi']} > {row['lower']:g}"
+        exact = tables.interval(row["exact"], places)
+        published = [tables.interval(row["paper"])] if paper else []
+        off = max(abs(a - b) for a, b in zip(row["ours"], row["exact"], strict=True))
+        ours = tables.interval(row["ours"], places), tables.pair(row["uncertainty"]), f"{off:.{places}f}"
+        cells.append((f"{100 * row['level']:.2f} %{condition}", exact, *published, *ours))
+    truth = "exact" if any(row["exact_is"] == "integrated" for row in rows) else "truth, sampled"
+    columns = ("level", truth, *(["paper"] if paper else []), "ours", "± std. errors", "ours - exact")
+    note = f"{summary['ess']:,.0f} effective samples of the surrogate; the last column is that of the worse edge"
+    return tables.table(f"HPDI of {rows[0]['poi']}", columns, cells, note)
+
+
+def _tmu(summary: Mapping[str, Any]) -> Any:
+    rows, poi = summary["tmu"], summary["hpdi"][0]["poi"]
+    paper = any(row["paper"] is not None for row in rows)
+    cells = []
+    for row in rows:
+        published = [None if row["paper"] is None else f"{row['paper']:g}"] if paper else []
+        bad = sorted({s for s in row["status"] if s != "converged"})
+        word = tables.status(", ".join(bad) or "converged")
+        difference = f"{row['ours'] - row['exact']:+z.4f}"
+        cells.append((f"{row['mu']:.3g}", f"{row['exact']:z.4f}", *published, f"{row['ours']:z.4f}", difference, word))
+    columns = (poi, "exact", *(["paper"] if paper else []), "ours", "ours - exact", "fits")
+    return tables.table(f"t_mu of {poi}, each curve from its own maximum", columns, cells)
+
+
+def _places(learned: Learned) -> Any:
+    summary, folder = learned.summary, learned.folder
+    plots = [p for p in summary["plots"] if p.endswith(".png")]
+    verified = sum(row.status == "passed" for row in learned.verified.rows)
+    return tables.facts(
+        {
+            "training points": f"{summary['n_train']:,}",
+            "weights of a network": f"{summary['weights_per_member']:,}",
+            "published model": folder / "model",
+            "verified": f"{verified} of {len(learned.verified.rows)} checks passed"
+            + ("" if verified == len(learned.verified.rows) else " (dnnlik verify says which not)"),
+            "model card": folder / "model" / "README.md",
+            "plots": "\n".join(str(folder / p) for p in plots),
+        }
+    )
