@@ -14,7 +14,9 @@ and the C library use does not find them. Each weight is there once, shared by a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +89,17 @@ def _warm_up(folder: Path, name: str, theta: np.ndarray) -> None:
             file.write(_message(_6=_message(_1=_message(_1=model, _2=tensor))))
 
 
+@contextmanager
+def _quiet(logger: logging.Logger) -> Iterator[None]:
+    """Without the path of the temporary folder, which TensorFlow announces to notebooks."""
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
 def write_saved_model(ensemble: Ensemble, folder: Path, *, metadata: dict[str, Any]) -> None:
     """Write `folder` (.../NAME/1), which must not exist; `metadata` has the model's "name".
 
@@ -115,10 +128,11 @@ def write_saved_model(ensemble: Ensemble, folder: Path, *, metadata: dict[str, A
     module.error = tf.function(pick("error", "spread", "in_domain"), input_signature=points)
     module.info = tf.function(lambda: {"info": tf.constant(text)}, input_signature=[])
     signatures = {name: getattr(module, name) for name in ("logpdf", "logpdf_and_gradient", "error", "info")}
-    tf.saved_model.save(
-        module,
-        str(folder),
-        signatures={"serving_default": module.logpdf, **signatures},
-        options=tf.saved_model.SaveOptions(save_debug_info=False),
-    )
+    with _quiet(tf.get_logger()):
+        tf.saved_model.save(
+            module,
+            str(folder),
+            signatures={"serving_default": module.logpdf, **signatures},
+            options=tf.saved_model.SaveOptions(save_debug_info=False),
+        )
     _warm_up(folder / "assets.extra", metadata["name"], np.atleast_2d(ensemble.domain.center))

@@ -89,10 +89,10 @@ R = TypeVar("R")
 
 
 class Picture(Figure):
-    """A figure that a notebook shows although pyplot has never been imported."""
+    """A figure that a notebook shows although pyplot has never been imported, at the resolution of a screen."""
 
     def _repr_png_(self) -> bytes:
-        return _rendered(self, "png")
+        return _rendered(self, "png", dpi="figure")
 
 
 def styled(function: Callable[P, R]) -> Callable[P, R]:
@@ -168,9 +168,9 @@ def select(parameters: ParameterSpace, names: Any) -> tuple[list[int], list[Para
 
 
 @styled
-def _rendered(figure: Figure, kind: str) -> bytes:
+def _rendered(figure: Figure, kind: str, **options: Any) -> bytes:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format=kind, metadata=METADATA[kind])
+    figure.savefig(buffer, format=kind, metadata=METADATA[kind], **options)
     return buffer.getvalue()
 
 
