@@ -102,7 +102,9 @@ class Command(click.Command):
 
 @contextmanager
 def _logging(*, verbose: bool) -> Iterator[None]:
-    """The package's log on stderr: warnings, and what it says of its work if `verbose`."""
+    """The package's log on stderr: warnings, and what it says of its work if `verbose`; of libraries errors only."""
+    for library in ("tensorflow", "absl", "matplotlib"):
+        logging.getLogger(library).setLevel(logging.ERROR)
     logger = logging.getLogger("dnnlikelihood")
     handler, before = logging.StreamHandler(sys.stderr), logger.level
     handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
