@@ -108,6 +108,13 @@ class Composite(LogDensity):
         """As for every density; also False where a prior of the old parameters leaks into the new one."""
         return name not in self._shaped and super().has_flat_prior(name)
 
+    def known_point(self) -> np.ndarray | None:
+        """Of a single term's point, the nearest one that these parameters can reach; several terms know none."""
+        known = self.terms[0].density.known_point()
+        if known is None or len(self.terms) > 1:
+            return None
+        return np.linalg.lstsq(self.terms[0].matrix, known - self.terms[0].offset, rcond=None)[0]
+
     def _inside(self, theta: np.ndarray) -> np.ndarray:
         inside = np.ones(len(theta), bool)
         for t in self.terms:

@@ -10,13 +10,15 @@ is kept in the folder, and a run that was killed continues where it stopped.
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
+from .chains import draw, has_proper_prior
 from .config import Config, require
 from .data import Data, DataConfig
 from .dnnlik import DnnLikConfig
@@ -27,11 +29,13 @@ from .protocols import LogDensity
 from .results import ProfileScan, Samples
 from .sampler import Sampler, SamplerConfig
 from .sampling.designs import around, broadened
+from .statistics.profile import maximum, profile
 
 __all__ = ["LearnConfig", "Lesson", "learn_points", "training_data", "unseen_data"]
 
+logger = logging.getLogger(__name__)
 VALIDATION_SHARE = 0.06
-LEAST_STEPS = 250
+LEAST_STEPS = 600
 """Shorter chains cannot show that they agree."""
 
 
@@ -60,8 +64,9 @@ class LearnConfig(Config):
 
     def validate(self) -> None:
         """Positive counts."""
-        for name in ("n_posterior", "n_broadened", "n_profile", "n_test", "n_chains", "n_inference"):
+        for name in ("n_posterior", "n_broadened", "n_profile", "n_test", "n_inference"):
             require(getattr(self, name) >= 100, f"{name} is {getattr(self, name)}, must be at least 100")
+        require(self.n_chains >= 16, f"n_chains is {self.n_chains}, must be at least 16")
         require(0 <= self.strength < 1, f"strength is {self.strength}, must be in [0, 1)")
 
     @classmethod
@@ -110,20 +115,50 @@ class _Clock:
 
 
 def _sample(
-    density: LogDensity, n: int, config: LearnConfig, seed: int, folder: Path | None, *, progress: bool
+    density: LogDensity,
+    n: int,
+    config: LearnConfig,
+    seed: int,
+    folder: Path | None,
+    *,
+    progress: bool,
 ) -> Samples:
     """At least `n` draws by HMC.
 
+    Chains that do not agree yet are made longer, once.
+
     Raises:
-        NotConverged: the chains did not mix; the verdict is attached.
+        NotConverged: they still do not; the verdict is attached.
     """
     steps = max(LEAST_STEPS, -(-n // config.n_chains))
     chains = max(16, -(-n // steps))
-    sampler = Sampler(density, SamplerConfig(n_chains=chains, n_steps=steps, n_warmup=300, seed=seed))
-    samples = sampler.run(folder, progress=progress)
-    if not samples.verdict.converged:
-        raise NotConverged(f"HMC did not converge: {'; '.join(samples.verdict.reasons)}", samples.verdict)
-    return samples
+    start = None if has_proper_prior(density) else maximum(density).theta
+    for longer in (1, 3):
+        settings: dict[str, Any] = {"n_chains": chains, "n_steps": longer * steps, "n_warmup": 300, "seed": seed}
+        samples = draw(density, "hmc", folder, around=start, progress=progress, **settings)
+        if samples.verdict.converged:
+            return samples
+        logger.info("HMC goes on: %s", "; ".join(samples.verdict.reasons))
+    raise NotConverged(f"HMC did not converge: {'; '.join(samples.verdict.reasons)}", samples.verdict)
+
+
+def _spread_out(
+    density: LogDensity, n: int, config: LearnConfig, folder: Path | None, near: np.ndarray, *, progress: bool
+) -> Samples:
+    """At least `n` draws by HMC, from chains that start at random rows of `near`.
+
+    They are points to learn from, not a sample to integrate over: chains that do not agree are no fault here.
+    """
+    steps = -(-n // config.n_chains)
+    settings = SamplerConfig(
+        n_chains=config.n_chains, n_steps=max(steps, 50), n_warmup=200, seed=config.seed + 1, start="given"
+    )
+    rng = np.random.default_rng(config.seed + 1)
+    rows = rng.choice(np.flatnonzero(density.support(near)), config.n_chains)
+    jitter = 1e-3 * rng.normal(size=(config.n_chains, near.shape[1])) * near.std(axis=0)
+    start = near[rows] + jitter
+    start = np.where(density.support(start)[:, None], start, near[rows])
+    return Sampler(density, settings).run(folder, start=start, progress=progress)
 
 
 def _distinct(samples: Samples, n: int, rng: np.random.Generator) -> np.ndarray:
@@ -135,8 +170,6 @@ def learn_points(
     likelihood: Likelihood, config: LearnConfig, folder: Path | None = None, *, progress: bool = True
 ) -> tuple[dict[str, np.ndarray], Samples, ProfileScan, dict[str, float]]:
     """Training points by kind, the posterior samples, the truth's profile, and CPU seconds by stage."""
-    from .statistics.profile import maximum, profile
-
     space, poi = likelihood.parameters, likelihood.parameters.pois[0]
     column = space.index(poi)
     rng = np.random.default_rng(config.seed)
@@ -149,8 +182,9 @@ def learn_points(
     posterior = _sample(likelihood, 2 * total, config, config.seed, where("samples"), progress=progress)
     mark = clock.measure("sampling", mark)
     center, sigma = float(posterior.column(poi).mean()), float(posterior.column(poi).std())
-    wide = broadened(likelihood, poi, center, sigma, config.strength)
-    wider = _sample(wide, 2 * config.n_broadened, config, config.seed + 1, where("broadened"), progress=progress)
+    wide = broadened(likelihood, poi, center, sigma, config.strength, config.profile_reach)
+    near = posterior.theta[:: max(1, len(posterior.theta) // 10_000)]
+    wider = _spread_out(wide, 2 * config.n_broadened, config, where("broadened"), near, progress=progress)
     mark = clock.measure("sampling", mark)
 
     ranges = likelihood.prior.columns(space)

@@ -189,6 +189,10 @@ class DnnLik(LogDensity, Artifact):
         trace = self._trace()
         return TracedDensity(lambda theta: trace(theta) - prior.smooth(theta), self.parameters, self.prior, self.kind)
 
+    def known_point(self) -> np.ndarray:
+        """(d,) the middle of the training points."""
+        return self.ensemble.domain.center
+
     def _inside(self, theta: np.ndarray) -> np.ndarray:
         """A surrogate knows nothing outside its domain: there its support ends."""
         return self.ensemble.domain(theta)

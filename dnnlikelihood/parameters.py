@@ -31,6 +31,7 @@ class Parameter:
         role: "poi", "nuisance" or "input".
         bounds: (low, high), low < high; infinite where there is none. Outside, the log-density is -inf.
         kinks: values at which the slope of the log-density jumps.
+        start: a value where the density is not zero, from which fits may begin; None if the prior or 0 will do.
         unit: physical unit, "" if none.
         latex: how plots write it, without dollar signs; the name if empty.
     """
@@ -39,6 +40,7 @@ class Parameter:
     role: Role = "nuisance"
     bounds: tuple[float, float] = (-math.inf, math.inf)
     kinks: tuple[float, ...] = ()
+    start: float | None = None
     unit: str = ""
     latex: str = ""
 
@@ -50,6 +52,8 @@ class Parameter:
         low, high = self.bounds
         if math.isnan(low) or math.isnan(high) or not low < high:
             raise ParameterError(f"parameter {self.name!r}: bounds ({low}, {high}) must have low < high and no NaN")
+        if self.start is not None and not low <= self.start <= high:
+            raise ParameterError(f"parameter {self.name!r}: start {self.start} is outside the bounds ({low}, {high})")
         if any(not low < k < high for k in self.kinks) or list(self.kinks) != sorted(set(self.kinks)):
             raise ParameterError(f"parameter {self.name!r}: kinks {self.kinks} must ascend inside {self.bounds}")
 
@@ -66,6 +70,7 @@ class Parameter:
             "role": self.role,
             "bounds": bounds,
             "kinks": list(self.kinks),
+            "start": self.start,
             "unit": self.unit,
             "latex": self.latex,
         }
@@ -80,6 +85,7 @@ class Parameter:
             role=value["role"],
             bounds=bounds,
             kinks=tuple(value.get("kinks", ())),
+            start=value.get("start"),
             unit=value.get("unit", ""),
             latex=value.get("latex", ""),
         )

@@ -73,6 +73,10 @@ class LogDensity(ABC):
         """(n,) bool: further limits of the support, beyond the bounds and the ranges of the prior."""
         return np.ones(len(theta), bool)
 
+    def known_point(self) -> np.ndarray | None:
+        """(d,) a point inside the support, where one is known better than from priors and declared starts."""
+        return None
+
     def _trace(self) -> Callable[[Any], Any]:
         """`_logpdf` as a function of a float64 tensor; the default calls back into NumPy."""
         from .tracing import call_back

@@ -211,3 +211,42 @@ def _() -> Case:
     chosen = both.with_prior(Prior({"b": Normal(-2.0, 0.5), "mu": Uniform(-0.9, 4.0)})).condition({"delta_CR": 0.2})
     outside = np.array([4.5, 0.1, 0.1, 0.1, -2.0, 0.5])
     return Case(chosen, np.array([0.3, -0.3, -0.4, 0.2, -2.0, 0.5]), 0.2, outside=outside)
+
+
+@case("simplified")
+def _simplified() -> Case:
+    second = [[4.0, 1.0], [1.0, 2.0]]
+    source = {"observed": [12, 7], "signal": [3.0, 2.0], "mean": [10.0, 6.0], "third_moment": [1.0, 0.5]}
+    density = Likelihood.from_source("simplified", covariance=second, **source)
+    return Case(density, np.zeros(len(density.parameters)), 0.3)
+
+
+@case("DnnLik")
+def _dnnlik() -> Case:
+    """A surrogate with kinks; its networks are float32, and so are slopes and curvatures."""
+    from surrogates import random_ensemble
+
+    from dnnlikelihood import DnnLik
+    from dnnlikelihood.dnnlik import DnnLikConfig
+
+    ensemble = random_ensemble()
+    space = ParameterSpace(tuple(Parameter(name=f"x{i}", role="poi" if i == 0 else "nuisance") for i in range(6)))
+    density = DnnLik(ensemble, space, Prior({"x5": Normal()}), "posterior", DnnLikConfig())
+    outside = np.full(6, 20.0)
+    return Case(density, ensemble.domain.center, 0.5, gradient_rtol=3e-2, hessian_rtol=3e-2, outside=outside)
+
+
+@case("PublishedLikelihood")
+def _published() -> Case:
+    import tempfile
+    from pathlib import Path
+
+    from surrogates import MEAN as CENTRE
+    from surrogates import publish_gaussian
+
+    import dnnlikelihood
+
+    folder = Path(tempfile.mkdtemp())
+    density = dnnlikelihood.open(publish_gaussian(folder / "gaussian")).guarded("-inf")
+    outside = np.full(3, 50.0)
+    return Case(density, np.array(CENTRE), 0.3, gradient_rtol=3e-2, hessian_rtol=1e-1, outside=outside)

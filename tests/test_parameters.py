@@ -86,3 +86,10 @@ def test_parameters_that_are_refused(make, message):
 def test_points_that_are_refused(theta, names, message):
     with pytest.raises(ShapeError, match=message):
         SPACE.array(theta, names)
+
+
+def test_a_start_lies_inside_the_bounds_and_survives_json():
+    parameter = Parameter(name="b", bounds=(0.0, 5.0), start=1.0)
+    assert Parameter.from_json(parameter.to_json()) == parameter
+    with pytest.raises(ParameterError, match="start 6"):
+        Parameter(name="b", bounds=(0.0, 5.0), start=6.0)

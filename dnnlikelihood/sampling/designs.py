@@ -13,7 +13,7 @@ set lies d/2 nats below. What a surrogate is asked about at the maximum and alon
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -91,19 +91,28 @@ def tempered(
     return by_temperature.reshape(len(ladder) * n_each, -1), np.repeat(ladder, n_each)
 
 
-def broadened(density: LogDensity, name: str, centre: float, sigma: float, strength: float) -> Composite:
-    """The density with (strength / 2) ((x - centre) / sigma)^2 added to its logpdf.
+def broadened(
+    density: LogDensity, name: str, centre: float, sigma: float, strength: float, reach: float = np.inf
+) -> Composite:
+    """The density with (strength / 2) ((x - centre) / sigma)^2 added to its logpdf, within centre +- reach sigma.
 
-    Where x is normal with this centre and sigma, its width grows by 1 / sqrt(1 - strength).
+    Where x is normal with this centre and sigma, its width grows by 1 / sqrt(1 - strength). A density whose tails fall
+    more slowly than that needs the finite reach: without it nothing holds the sample together.
     """
-    if not (0 <= strength < 1 and sigma > 0):
-        raise ConfigError(f"broadening needs 0 <= strength < 1 and sigma > 0, got {strength} and {sigma}")
+    if not (0 <= strength < 1 and sigma > 0 and reach > 0):
+        raise ConfigError(
+            f"broadening needs 0 <= strength < 1, sigma > 0 and reach > 0, got {strength}, {sigma} and {reach}"
+        )
     d, i = len(density.parameters), density.parameters.index(name)
     linear, matrix = np.zeros(d), np.zeros((d, d))
     matrix[i, i] = -strength / sigma**2
     linear[i] = -strength * centre / sigma**2
     added = Quadratic(0.5 * strength * centre**2 / sigma**2, linear, matrix)
-    return Composite([Term(density, np.eye(d), np.zeros(d))], density.parameters, density.prior, density.kind, added)
+    low, high = density.parameters[name].bounds
+    low, high = max(low, centre - reach * sigma), min(high, centre + reach * sigma)
+    narrowed = replace(density.parameters[name], bounds=(low, high), start=None)
+    space = ParameterSpace(tuple(narrowed if p.name == name else p for p in density.parameters))
+    return Composite([Term(density, np.eye(d), np.zeros(d))], space, density.prior, density.kind, added)
 
 
 def around(

@@ -92,7 +92,7 @@ def unbinned(
             Parameter(name="mass_scale", bounds=(-8.0, 8.0), latex=r"\delta_m"),
             Parameter(name="resolution", bounds=(-8.0, 8.0), latex=r"\delta_w"),
             Parameter(name="slope", bounds=(-10.0, 10.0), latex=r"k/K"),
-            Parameter(name="background", bounds=(0.0, np.inf), latex=r"\nu_b/B"),
+            Parameter(name="background", bounds=(0.0, np.inf), start=1.0, latex=r"\nu_b/B"),
         )
     )
     grid = np.linspace(a, b, GRID)

@@ -37,13 +37,18 @@ def limits(density: LogDensity) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _middle(density: LogDensity) -> np.ndarray:
-    """(1, d) a place to start: means of the normal priors, else the middle of the range, else 0 or the near bound."""
+    """(1, d) where to start: as known or declared, else means of priors, middles of ranges, 0 or a bound."""
     lower, upper = limits(density)
+    known = density.known_point()
+    if known is not None:
+        return np.clip(known, lower, upper)[None]
     prior = density.prior.columns(density.parameters)
     bounded = np.isfinite(lower) & np.isfinite(upper)
     with np.errstate(invalid="ignore"):
         middle = np.where(bounded, 0.5 * (lower + upper), np.clip(0.0, lower, upper))
-    return np.clip(np.where(prior.precision > 0, prior.mean, middle), lower, upper)[None]
+    declared = np.array([np.nan if p.start is None else p.start for p in density.parameters])
+    start = np.where(np.isnan(declared), np.where(prior.precision > 0, prior.mean, middle), declared)
+    return np.clip(start, lower, upper)[None]
 
 
 def _fit(
