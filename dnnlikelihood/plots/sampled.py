@@ -96,7 +96,9 @@ def gelman_rubin(development: GelmanRubin, parameters: ParameterSpace, names: Se
     if len(chosen) <= 12:
         top.legend(ncols=2 if len(chosen) > 3 else 1)
     styles = [bottom.plot([], [], color="black", ls=ls)[0] for ls in ("-", "--")]
-    bottom.legend(styles, [r"$\sqrt{V}$ (all chains)", r"$\sqrt{W}$ (within chains)"])
+    low, high = bottom.get_ylim()
+    bottom.set_ylim(low, high + 0.2 * (high - low))
+    bottom.legend(styles, [r"$\sqrt{V}$ (all chains)", r"$\sqrt{W}$ (within chains)"], ncols=2, loc="upper right")
     figure.align_ylabels()
     return figure
 
