@@ -3,6 +3,7 @@
     learn                       the whole chain in one command
     sample  label  train        its steps, each of which continues when it was killed
     infer  agree                questions to truth and surrogate, and their comparison
+    compare                     the tables of the original paper
     export  verify  card        publishing
 
 Results go to stdout, as tables or with `--json`; progress, logs and errors go to stderr. A command ends with
@@ -15,6 +16,7 @@ Results go to stdout, as tables or with `--json`; progress, logs and errors go t
 import click
 
 from .. import __version__
+from .compare import compare
 from .infer import agree, infer
 from .learn import learn
 from .publish import card, export, verify
@@ -43,5 +45,5 @@ def main() -> None:
     """
 
 
-for _command in (learn, sample, label, train, infer, agree, export, verify, card):
+for _command in (learn, sample, label, train, infer, agree, export, verify, card, compare):
     main.add_command(_command)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["learn"]
 
+PAPER = "paper: its own numbers for the exact likelihood, not those of its networks"
+
 
 @click.command(
     cls=Command,
@@ -94,7 +96,7 @@ def _parts(learned: Learned) -> Iterator[Any]:
     yield tables.table(f"Targets of the preset {summary['preset']}", ("", "value", "limit", ""), targets)
     seconds = {k: f"{v:,.1f}" for k, v in summary["cpu_seconds"].items()}
     total = f"{sum(summary['cpu_seconds'].values()):,.1f}"
-    yield tables.table("CPU seconds", ("stage", "seconds"), [*seconds.items(), ("in all", total)])
+    yield tables.table("CPU seconds", ("stage", "seconds"), [*seconds.items(), ("these stages", total)])
     yield _places(learned)
     for doubt in summary["agreement"]["failures"]:
         yield f"note: beyond the limits of `agree`: {doubt}"
@@ -113,8 +115,9 @@ def _hpdi(summary: Mapping[str, Any]) -> Any:
         ours = tables.interval(row["ours"], places), tables.pair(row["uncertainty"]), f"{off:.{places}f}"
         cells.append((f"{100 * row['level']:.2f} %{condition}", exact, *published, *ours))
     truth = "exact" if any(row["exact_is"] == "integrated" for row in rows) else "truth, sampled"
-    columns = ("level", truth, *(["paper"] if paper else []), "ours", "± std. errors", "ours - exact")
+    columns = ("level", truth, *(["paper, sampled"] if paper else []), "ours", "± std. errors", "ours - exact")
     note = f"{summary['ess']:,.0f} effective samples of the surrogate; the last column is that of the worse edge"
+    note += f"\n{PAPER}" if paper else ""
     return tables.table(f"HPDI of {rows[0]['poi']}", columns, cells, note)
 
 
@@ -123,13 +126,14 @@ def _tmu(summary: Mapping[str, Any]) -> Any:
     paper = any(row["paper"] is not None for row in rows)
     cells = []
     for row in rows:
-        published = [None if row["paper"] is None else f"{row['paper']:g}"] if paper else []
+        published = [None if row["paper"] is None else f"{row['paper']:z.4f}"] if paper else []
         bad = sorted({s for s in row["status"] if s != "converged"})
         word = tables.status(", ".join(bad) or "converged")
         difference = f"{row['ours'] - row['exact']:+z.4f}"
         cells.append((f"{row['mu']:.3g}", f"{row['exact']:z.4f}", *published, f"{row['ours']:z.4f}", difference, word))
-    columns = (poi, "exact", *(["paper"] if paper else []), "ours", "ours - exact", "fits")
-    return tables.table(f"t_mu of {poi}, each curve from its own maximum", columns, cells)
+    columns = (poi, "exact", *(["paper, maximised"] if paper else []), "ours", "ours - exact", "fits")
+    note = PAPER if paper else ""
+    return tables.table(f"t_mu of {poi}, each curve from its own maximum", columns, cells, note)
 
 
 def _places(learned: Learned) -> Any:

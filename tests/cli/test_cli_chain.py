@@ -145,6 +145,7 @@ def small_preset(monkeypatch):
     monkeypatch.setattr(LearnConfig, "preset", classmethod(lambda cls, name: small))
 
 
+@pytest.mark.slow
 def test_learn_shows_everything_and_overwrites_only_its_own(run, chain, tmp_path, small_preset):
     folder = tmp_path / "run"
     folder.mkdir()

@@ -9,7 +9,7 @@ import pytest
 
 from dnnlikelihood.cli import main
 
-COMMANDS = ("learn", "sample", "label", "train", "infer", "agree", "export", "verify", "card")
+COMMANDS = ("learn", "sample", "label", "train", "infer", "agree", "export", "verify", "card", "compare")
 LOADED = (
     "import sys; sys.argv[0] = 'dnnlik'; import dnnlikelihood.cli as cli\n"
     "try: cli.main()\n"
@@ -96,6 +96,8 @@ BAD = {
     "scan backwards": (["infer", "gaussian", "--tmu", "1:0:5", *OUT], "LOW must be below HIGH"),
     "parameter": (["infer", "gaussian", "--poi", "nu", *OUT], "no parameter 'nu'"),
     "other parameters": (["agree", "unbinned", "{chain}/dnnlik"], "other parameters"),
+    "run of no comparison": (["compare", "--only", "B9", *OUT], "no runs ['B9']"),
+    "comparison of nothing known": (["compare", "--config", "{tmp}/typo.json", *OUT], "has no fields"),
     "overwrite of something else": (["learn", "gaussian", "--overwrite", "--output", "{chain}"], "nothing was removed"),
     "overwrite of another request": (["learn", "gaussian", "--overwrite", "--output", "{tmp}/api"], "not of `dnnlik"),
     "overwrite through a link": (["learn", "gaussian", "--overwrite", "--output", "{tmp}/link"], "no folder of its"),
