@@ -10,7 +10,7 @@ import dnnlikelihood
 PACKAGE = Path(dnnlikelihood.__file__).parent
 FOLDERS = {"sources", "sampling", "networks", "statistics", "discriminants", "export", "plots"}
 NOUNS = {"likelihood", "sampler", "data", "dnnlik", "published", "inference", "discriminant"}
-OUTER = {"cli", "integrations", "learn", "learn_plots", "curriculum", "compare"}
+OUTER = {"__main__", "cli", "integrations", "learn", "learn_plots", "curriculum", "compare"}
 HEAVY = {"tensorflow", "tensorflow_probability", "keras", "tf_keras", "scipy", "matplotlib", "emcee", "pyhf", "onnx"}
 HEAVY |= {"onnxruntime", "h5py", "corner", "jsonschema", "rich"}
 ONLY_IMPORTER = {"keras": "networks", "matplotlib": "plots", "corner": "plots"}
