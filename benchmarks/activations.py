@@ -59,7 +59,7 @@ def judge(activation: str, data: Data, test: Data, config: LearnConfig) -> Outco
         candidates.append((validation, rate, time.process_time() - start, model))
     _, rate, seconds, model = min(candidates, key=lambda c: c[0])
     off = errors(model, test, "test")
-    tmu, _ = profile_errors(model)
+    tmu, _ = profile_errors(model, test.theta("test")[:1000])
     logger.info("%s: %.4f nats, t_mu %.4f, rate %g", activation, rms(off.mean(axis=1)), tmu.mean(), rate)
     return Outcome(rms(off.mean(axis=1)), np.sqrt((off**2).mean(axis=0)), tmu, rate, seconds)
 

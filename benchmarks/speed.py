@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from effort import Effort
@@ -13,12 +14,12 @@ from plain_loop import plain_logpdf
 from report import Claim
 
 from dnnlikelihood import Likelihood, Sampler
-from dnnlikelihood.errors import NotConverged
 from dnnlikelihood.export.runtimes import OnnxModel
 from dnnlikelihood.protocols import LogDensity
 from dnnlikelihood.reference.published import figure
 from dnnlikelihood.results import Samples
 from dnnlikelihood.sampler import Move, SamplerConfig
+from dnnlikelihood.sampling.chains import Blocks
 
 __all__ = ["drawn", "import_claim", "prediction_claim", "sampling_claims"]
 
@@ -26,18 +27,21 @@ SEED = 303_010
 """Used nowhere else."""
 
 
-def drawn(density: LogDensity, config: SamplerConfig, folder: Path) -> tuple[Samples, float]:
+def drawn(density: LogDensity, config: SamplerConfig, work: Path, least_lengths: float = 0.0) -> tuple[Samples, float]:
     """Samples, and how many effective draws of the slowest parameter a CPU second gave, warm-up and compiling apart.
 
-    The chain is run twice: one block, then the rest, which is what is timed.
+    The run goes on, a quarter longer each time, until it has `least_lengths` autocorrelation times.
     """
-    first = Sampler(density, config.replace(n_steps=config.block)).run(folder, progress=False)
-    samples = Sampler(density, config).run(folder, progress=True)
-    rest = 1.0 - config.block / config.n_steps
-    return samples, float(samples.verdict.ess.min()) * rest / (samples.seconds - first.seconds)
+    with TemporaryDirectory(dir=work) as folder:
+        samples = Sampler(density, config).run(Path(folder) / "run", progress=True)
+        while len(samples.chains) < least_lengths * samples.verdict.tau.max():
+            config = config.replace(n_steps=config.n_steps * 5 // 4)
+            samples = Sampler(density, config).run(Path(folder) / "run", progress=True)
+        seconds = sum(b.seconds for b in Blocks(Path(folder) / "run" / "blocks") if len(b.draws.chain))
+    return samples, float(samples.verdict.ess.min()) / seconds
 
 
-def stretch_rates(likelihood: Likelihood, effort: Effort, folder: Path) -> tuple[float, float, str]:
+def stretch_rates(likelihood: Likelihood, effort: Effort, work: Path) -> tuple[float, float, str]:
     """Effective draws per CPU second of emcee: vectorised, and on the plain loop with the same autocorrelation time."""
     config = SamplerConfig(
         method="emcee",
@@ -49,14 +53,12 @@ def stretch_rates(likelihood: Likelihood, effort: Effort, folder: Path) -> tuple
         n_steps=effort.stretch_steps // effort.stretch_thin,
         seed=SEED,
     )
-    samples, vectorised = drawn(likelihood, config, folder)
+    samples, vectorised = drawn(likelihood, config, work, effort.stretch_least)
     tau = float(samples.verdict.tau.max()) * effort.stretch_thin
-    lengths = effort.stretch_steps / tau
-    if lengths < effort.stretch_least:
-        raise NotConverged(f"the stretch move ran for {lengths:.3g} autocorrelation times only", samples.verdict)
+    steps = len(samples.chains) * effort.stretch_thin
     step = plain_step_seconds(samples.chains[-1], effort)
     how = (
-        f"emcee stretch move a = 1.3, {effort.walkers} walkers, {effort.stretch_steps} steps = {lengths:.0f} tau, "
+        f"emcee stretch move a = 1.3, {effort.walkers} walkers, {steps} steps = {steps / tau:.0f} tau, "
         f"tau = {tau:.0f} steps of the slowest parameter"
     )
     return vectorised, 1.0 / (tau * step), f"{how}; plain loop {1e6 * step:.0f} CPU-us a walker-step"
@@ -73,10 +75,10 @@ def plain_step_seconds(walkers: np.ndarray, effort: Effort) -> float:
     return (time.process_time() - start) / (effort.plain_steps * len(walkers))
 
 
-def sampling_claims(likelihood: Likelihood, surrogate: list[float], effort: Effort, folder: Path) -> list[Claim]:
+def sampling_claims(likelihood: Likelihood, surrogate: list[float], effort: Effort, work: Path) -> list[Claim]:
     config = SamplerConfig(n_chains=512, n_steps=effort.speed_steps, n_warmup=effort.warmup, seed=SEED)
-    samples, ours = drawn(likelihood, config, folder / "hmc")
-    vectorised, plain, how = stretch_rates(likelihood, effort, folder / "stretch")
+    samples, ours = drawn(likelihood, config, work)
+    vectorised, plain, how = stretch_rates(likelihood, effort, work)
     length = f"HMC, {config.n_chains} chains, tau {samples.verdict.tau.max():.2f}, {ours:.0f} effective draws a CPU-s"
     own = float(np.median(surrogate))
     lost = f"HMC on the published ONNX model, {own:.0f} effective draws a CPU-s, spread over {len(surrogate)} runs"

@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import logging
 import tempfile
 import time
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -157,23 +155,20 @@ def rms(error: np.ndarray) -> float:
     return float(np.sqrt(np.mean(error**2)))
 
 
-def exact_tmu() -> tuple[np.ndarray, float]:
-    numbers = json.loads(resources.files("dnnlikelihood.reference").joinpath("toy_lhc.json").read_text("utf-8"))
-    exact = {round(row["mu"], 6): row["t_mu"] for row in numbers["t_mu_exact"]}
-    return np.array([exact[m] for m in MU]), numbers["global_max"]["logprob"]
-
-
-def profile_errors(density: LogDensity) -> tuple[np.ndarray, float]:
-    """(11,) |t_mu error|, and the maximum of the density."""
-    scan = Inference(density).tmu("mu", MU, progress=True)
+def profile_errors(density: LogDensity, points: np.ndarray | None = None) -> tuple[np.ndarray, float]:
+    """(11,) |t_mu error|, and the maximum of the density; fits begin at the mean of the points, if any are given."""
+    scan = Inference(density, points).tmu("mu", MU, progress=True)
     bad = ~np.isin(scan.status, ("converged", "stalled"))
     if bad.any():
         raise NotConverged(f"fits at mu = {MU[bad].tolist()} ended as {sorted(set(scan.status[bad]))}", scan)
-    return np.abs(scan.tmu - exact_tmu()[0]), float(scan.bestfit.value[0])
+    exact = reference.tmu("toy_lhc")
+    return np.abs(scan.tmu - [exact[m] for m in MU]), float(scan.bestfit.value[0])
 
 
-def profile_claims(model: LogDensity, simple: np.ndarray) -> list[Claim]:
-    errors, maximum = profile_errors(model)
+def profile_claims(model: PublishedLikelihood, simple: np.ndarray) -> list[Claim]:
+    errors, maximum = profile_errors(model, model.reference()["theta"])
+    exact_maximum = reference.maximum("toy_lhc")
+    assert exact_maximum is not None
     how = "profile at mu = 0, 0.1 ... 1 by Newton fits in all 16 kink cells, minus its own maximum, against the exact"
     return [
         Claim(
@@ -195,7 +190,7 @@ def profile_claims(model: LogDensity, simple: np.ndarray) -> list[Claim]:
         ),
         Claim(
             claim="Error of the maximum",
-            value=abs(maximum - exact_tmu()[1]),
+            value=abs(maximum - exact_maximum),
             unit="nats",
             target=0.02,
             peer="network F3, arXiv:1911.03305",
@@ -271,7 +266,7 @@ def hpdi_claims(mu: np.ndarray, ess: float, simple: np.ndarray, simple_ess: floa
 
 
 def posterior_of(
-    density: LogDensity, ess: float, effort: Effort, seed: int, folder: Path
+    density: LogDensity, ess: float, effort: Effort, seed: int, work: Path
 ) -> tuple[np.ndarray, float, list[float]]:
     """Draws of mu until so many are effective, the number of effective ones, and their rates per CPU second."""
     mu: list[np.ndarray] = []
@@ -280,7 +275,7 @@ def posterior_of(
         config = SamplerConfig(
             n_chains=effort.chains, n_steps=effort.steps, n_warmup=effort.warmup, seed=seed + len(mu)
         )
-        samples, rate = drawn(density, config, folder / f"{seed + len(mu)}")
+        samples, rate = drawn(density, config, work)
         if not samples.verdict.converged:
             raise NotConverged(f"HMC did not converge: {samples.verdict.reasons}", samples.verdict)
         mu.append(samples.column("mu"))
@@ -293,12 +288,12 @@ def posterior_of(
 def run(effort: Effort, model_folder: Path | None, work: Path, sgemm: float) -> list[Claim]:
     """All claims."""
     likelihood = Likelihood.from_source("toy_lhc")
-    moments = simplify(build("toy_lhc"), effort.simplified_draws, SIMPLIFIED_SEED).arguments
     folder = model_folder or train(likelihood, effort, work)
     model = dnnlikelihood.open(folder, outside="-inf", threads=1)
     ensemble = OnnxModel(folder / "model.onnx").ensemble
     logger.info("accuracy")
     claims = training_claims(model, ensemble) + rmse_claims(likelihood, model, ensemble, effort)
+    moments = simplify(build("toy_lhc"), effort.simplified_draws, SIMPLIFIED_SEED).arguments
     simple = Likelihood.from_source("simplified", **moments)
     claims += profile_claims(model, profile_errors(simple)[0])
     logger.info("posterior")

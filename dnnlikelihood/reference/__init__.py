@@ -11,13 +11,18 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-__all__ = ["hpdi", "paper_hpdi", "paper_tmu", "tmu"]
+__all__ = ["hpdi", "maximum", "paper_hpdi", "paper_tmu", "tmu"]
 
 
 @cache
 def _numbers(source: str) -> dict[str, Any]:
     file = resources.files(__package__).joinpath(f"{source}.json")
     return json.loads(file.read_text("utf-8")) if file.is_file() else {}
+
+
+def maximum(source: str) -> float | None:
+    """Exact maximum of logpdf."""
+    return _numbers(source).get("global_max", {}).get("logprob")
 
 
 def tmu(source: str) -> dict[float, float]:
