@@ -168,19 +168,17 @@ class _Answers:
             self._scan(grid)
 
     def _intervals(self, levels: Sequence[float]) -> None:
-        rows: list[tuple[str, str | None]] = []
-        self.numbers["intervals"] = []
+        found: dict[float, Sequence[Interval]] = {}
         for level in levels:
             try:
-                found = self.inference.interval(self.name, level, progress=self.progress)
+                found[level] = self.inference.interval(self.name, level, progress=self.progress)
             except NotConverged as error:
                 self.failures.append(f"interval at {level:g}: {error}")
-                rows.append((f"{100 * level:g} %", None))
-                continue
-            self.numbers["intervals"].append({"level": level, "intervals": [[i.low, i.high] for i in found]})
-            rows.append((f"{100 * level:g} %", " and ".join(_confidence(found))))
+        self.numbers["intervals"] = [{"level": k, "intervals": [[i.low, i.high] for i in v]} for k, v in found.items()]
+        places = tables.decimals(min((i.width for v in found.values() for i in v), default=1.0))
+        rows = [(f"{100 * k:g} %", " and ".join(_confidence(found[k], places)) if k in found else None) for k in levels]
         note = "asymptotic: t_mu as chi-squared with one degree of freedom"
-        self.parts.append(tables.table(f"Confidence intervals of {self.name}", ("level", "t_mu"), rows, note))
+        self.parts.append(tables.table(f"Confidence intervals of {self.name}", ("level", "t_mu"), rows, note, left=2))
 
     def _scan(self, grid: np.ndarray) -> None:
         scan = self.inference.tmu(self.name, grid, progress=self.progress)
@@ -210,9 +208,8 @@ def _hpdi_table(name: str, found: Sequence[Hpdi], lower: float | None, ess: floa
     return tables.table(f"HPDI of {name}{condition}", ("level", "interval", "± std. errors"), rows, note)
 
 
-def _confidence(found: Sequence[Interval]) -> Iterator[str]:
+def _confidence(found: Sequence[Interval], places: int) -> Iterator[str]:
     for i in found:
-        places = tables.decimals(i.width)
         ends = [note for is_open, note in ((i.open_low, "lower"), (i.open_high, "upper")) if is_open]
         beyond = f" (the {' and '.join(ends)} end is that of the range)" if ends else ""
         yield f"{tables.interval((i.low, i.high), places)}{beyond}"

@@ -135,6 +135,7 @@ def verify(folder: Path, *, trust: bool) -> Report:
     report = run(folder, trust=trust)
     rows = [(r.check, tables.status(r.status), r.detail, _evidence(r.numbers)) for r in report.rows]
     note = "deviations are the largest of the reference points, as shares of what is tolerated"
+    note += "" if trust else "\n--trust runs the SavedModel too"
     table = tables.table(f"Checks of {folder}", ("check", "", "what", "numbers"), rows, note, left=4)
     failures = [f"{r.check}: {r.detail}" for r in report.rows if r.status == "failed"]
     return Report(report.to_json(), (table,), failures)
@@ -143,7 +144,11 @@ def verify(folder: Path, *, trust: bool) -> Report:
 def _evidence(numbers: Mapping[str, float]) -> str:
     """Numbers of a check in a line; of deviations from the reference the largest."""
     suffix = "_in_tolerances"
-    plain = [f"{k.replace('_', ' ')} {v:,.4g}" for k, v in numbers.items() if not k.endswith(suffix)]
+    plain = [
+        f"{k.replace('_', ' ')} {f'{v:,.0f}' if v.is_integer() else f'{v:.3g}'}"
+        for k, v in numbers.items()
+        if not k.endswith(suffix)
+    ]
     shares = [v for k, v in numbers.items() if k.endswith(suffix)]
     return ", ".join([*plain, *([f"deviation {max(shares):.1g}"] if shares else [])])
 
