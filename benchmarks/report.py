@@ -88,7 +88,7 @@ def _commit() -> str:
     def git(*words: str) -> str:
         return subprocess.run(["git", *words], cwd=HERE, capture_output=True, text=True, check=False).stdout.strip()
 
-    changed = git("status", "--porcelain", "--untracked-files=no", "--", "../dnnlikelihood", ".")
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", "../dnnlikelihood", ".", ":!results")
     return (git("rev-parse", "HEAD") or "unknown") + ("+changes" if changed else "")
 
 

@@ -79,6 +79,7 @@ def test_a_folder_of_another_comparison_is_refused(folder, comparison):
         compare(folder, SMALL.replace(width=17), progress=False)
 
 
+@pytest.mark.slow
 def test_our_recipe_is_a_column_of_its_own(folder, comparison):
     both = compare(folder, SMALL, only=["ours"], progress=False)
     table = both.tables()[0]
@@ -117,6 +118,11 @@ def test_warnings_are_printed(comparison):
 def test_impossible_comparisons_are_refused(changes, words):
     with pytest.raises(ConfigError, match=words):
         SMALL.replace(**changes)
+
+
+def test_the_configuration_survives_json():
+    for config in (SMALL, CompareConfig()):
+        assert CompareConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
 
 
 def test_unknown_runs_are_refused(tmp_path):
