@@ -49,7 +49,7 @@ def draw(
             for origin, key in (("exact", "exact"), ("paper", "paper"), ("surrogate", "ours")):
                 if row[key] is not None:
                     origins[origin][row["level"]] = tuple(row[key])
-    spread = {n: float(truth.column(n).std()) for n in names[:4]}
+    spread = {n: float(truth.column(n).std()) for n in names}
     maximum = truth_scan.bestfit.theta[0]
     ranges = {n: (maximum[space.index(n)] - 3 * s, maximum[space.index(n)] + 3 * s) for n, s in spread.items()}
     ranges = {n: _clip(likelihood, n, r) for n, r in ranges.items()}

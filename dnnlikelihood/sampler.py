@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import Executor
@@ -18,6 +17,7 @@ import numpy as np
 from .config import Config, require
 from .errors import ConfigError, MissingArtifact, StaleArtifact
 from .jsonfiles import fingerprint, pretty, read_json
+from .progress import progress_bar
 from .protocols import LogDensity
 from .results import Samples
 from .runlog import RunLog
@@ -352,12 +352,7 @@ def _plan(windows: tuple[int, ...], n_steps: int, block: int) -> list[tuple[str,
 
 def _track(plan: list[tuple[str, int]], *, progress: bool) -> Iterator[tuple[str, int]]:
     """Go through a plan behind a progress bar, if there is a terminal to show it on."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), disable=not (progress and sys.stderr.isatty())) as bar:
-        task = bar.add_task("warm-up", total=sum(n for _, n in plan))
+    with progress_bar("sampling", sum(n for _, n in plan), shown=progress) as advance:
         for kind, n in plan:
-            bar.update(task, description="warm-up" if kind == "warm" else "sampling")
             yield kind, n
-            bar.advance(task, n)
+            advance(n, "warm-up" if kind == "warm" else "")
