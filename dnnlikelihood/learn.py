@@ -14,13 +14,13 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from . import reference
+from .accuracy import accuracy_row, coverage_rows
 from .comparison import agreement
 from .config import Config
 from .curriculum import LearnConfig, Lesson, training_data, unseen_data
@@ -124,15 +124,19 @@ def learn(
     cpu["inference"] = time.process_time() - mark
     _without_samples(own, model).save(folder / "inference", overwrite=True)
 
+    theta, exact = unseen.theta("test"), unseen.logpdf("test")
+    inside = model.in_domain(theta)
+    theta, exact = theta[inside], exact[inside]
     summary = {
+        "refused": float(1 - inside.mean()),
         "source": likelihood.recipe,
         "preset": preset,
         "name": name or likelihood.recipe["source"],
         "n_train": lesson.data.counts["train"],
         "weights_per_member": model.ensemble.members[0].n_weights,
         "cpu_seconds": {k: round(v, 2) for k, v in cpu.items()},
-        "accuracy": _accuracy(model, unseen, compared),
-        "coverage": _coverage(model, unseen),
+        "accuracy": _accuracy(model, theta, exact, compared),
+        "coverage": coverage_rows(model, theta, exact),
         "hpdi": _hpdi_table(likelihood, own, truth_samples),
         "tmu": _tmu_table(likelihood, truth_scan, own_scan),
         "ess": float(np.min(own.samples.verdict.ess)),
@@ -203,41 +207,15 @@ def _scans(
     return Inference(likelihood).tmu(poi, points, progress=progress), own.tmu(poi, points, progress=progress)
 
 
-def _accuracy(model: DnnLik, unseen: Data, compared: Agreement) -> list[dict[str, Any]]:
+def _accuracy(model: DnnLik, theta: np.ndarray, exact: np.ndarray, compared: Agreement) -> list[dict[str, Any]]:
     """Rows of errors in nats: the unseen posterior points first, with the quadratic baseline beside them."""
-    theta, exact = unseen.theta("test"), unseen.logpdf("test")
-    off = model.ensemble.members_logpdf(theta).mean(axis=1) - exact
-    baseline = model.ensemble.baseline.value(model.ensemble.features(theta)) - exact
-    rows = [
-        {
-            "where": "posterior, unseen",
-            "n": len(off),
-            "rmse": float(np.sqrt(np.mean(off**2))),
-            "baseline_rmse": float(np.sqrt(np.mean(baseline**2))),
-            "max": float(np.abs(off).max()),
-        }
+    keys = ("n", "rmse", "baseline_rmse", "max")
+    elsewhere = [
+        {"where": _REGION_NAMES.get(where, where)} | {k: region[k] for k in keys}
+        for where, region in compared.regions.items()
+        if where != "bulk"
     ]
-    for where, r in compared.regions.items():
-        if where != "bulk":
-            rows.append(
-                {"where": _REGION_NAMES.get(where, where)} | {k: r[k] for k in ("n", "rmse", "baseline_rmse", "max")}
-            )
-    return rows
-
-
-def _coverage(model: DnnLik, unseen: Data) -> list[dict[str, Any]]:
-    """How often the 90 % band held, by bin of logpdf."""
-    theta, exact = unseen.theta("test"), unseen.logpdf("test")
-    inside = model.in_domain(theta)
-    theta, exact = theta[inside], exact[inside]
-    answer, error = model.ensemble.members_logpdf(theta).mean(axis=1), model.error(theta)
-    edges = np.quantile(answer, np.linspace(0, 1, 6))
-    rows = []
-    for low, high in pairwise(edges):
-        here = (answer >= low) & (answer <= high)
-        covered = float(np.mean(np.abs(answer - exact)[here] <= error[here]))
-        rows.append({"low": float(low), "high": float(high), "n": int(here.sum()), "covered": covered})
-    return rows
+    return [accuracy_row(model, "posterior, unseen", theta, exact), *elsewhere]
 
 
 def _hpdi_table(likelihood: Likelihood, own: Inference, truth_samples: Samples) -> list[dict[str, Any]]:

@@ -108,6 +108,11 @@ class PublishedLikelihood(LogDensity):
 
     rounding = 1e-5
 
+    @property
+    def fingerprint(self) -> str:
+        """sha256 of what the model says it is and of every array in it."""
+        return str(self.metadata["fingerprint"])
+
     def known_point(self) -> np.ndarray:
         """(d,) the middle of the training points."""
         return self.domain.center

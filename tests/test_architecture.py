@@ -154,7 +154,7 @@ def test_names_say_something(path):
 
 def test_the_reader_of_imports_reads(tmp_path, monkeypatch):
     """A negative control: a module that breaks the rules is seen to break them."""
-    monkeypatch.setattr("test_architecture.PACKAGE", tmp_path)
+    monkeypatch.setitem(globals(), "PACKAGE", tmp_path)
     (tmp_path / "plots").mkdir()
     bad = tmp_path / "plots" / "bad.py"
     bad.write_text(

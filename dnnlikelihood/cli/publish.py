@@ -77,8 +77,8 @@ def export(
     drawn from the source by HMC, or are the test rows of --data. Nothing is published if an exported file disagrees
     with the networks.
     """
+    from ..accuracy import accuracy_row, coverage_rows
     from ..dnnlik import DnnLik
-    from .accuracy import accuracy_row, coverage_rows
     from .opening import likelihood
 
     model, truth = DnnLik.load(dnnlik), likelihood(source)

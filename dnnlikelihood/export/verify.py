@@ -188,7 +188,7 @@ def _differences(f: _Folder) -> tuple[str, Numbers]:
 
 def _saved_model(f: _Folder) -> tuple[str, Numbers]:
     if not f.trust:
-        raise _NotHere("a SavedModel is a program; pass trust=True if you trust where the folder comes from")
+        raise _NotHere("a SavedModel is a program; pass trust=True (--trust) if you trust where the folder comes from")
     model = SavedModel(f.path / "saved_model" / "1")
     info = strict_loads(model.run("info")["info"], "signature info")
     if info.get("fingerprint") != f.metadata["fingerprint"]:

@@ -1,4 +1,4 @@
-"""How far a DnnLik is from labelled rows: what `train` prints and `export` publishes."""
+"""How far a DnnLik is from labelled rows, and how often its band holds: what is printed and published."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from ..dnnlik import DnnLik
+    from .dnnlik import DnnLik
 
 __all__ = ["accuracy_row", "coverage_rows"]
 
