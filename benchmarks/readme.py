@@ -29,7 +29,8 @@ def _row(claim: dict[str, Any]) -> str:
     bound = "≤" if claim["better"] == "lower" else "≥"
     peer = " ".join(part for part in (_number(claim.get("peer_value")), claim.get("peer") or "") if part)
     met = "" if claim["met"] else " (not reached)"
-    return f"| {claim['claim']} | {peer} | **{_number(claim['value'])}** {unit}{met} | {bound} {_number(claim['target'])} |"
+    value, target = f"**{_number(claim['value'])}** {unit}{met}", f"{bound} {_number(claim['target'])}"
+    return f"| {claim['claim']} | {peer} | {value} | {target} |"
 
 
 def table(area: str) -> str:

@@ -1,0 +1,38 @@
+"""Every model in saved_models/ is whole, runs everywhere, and is as good as its card says."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import dnnlikelihood
+from dnnlikelihood.export.verify import verify
+
+MODELS = sorted(p.parent for p in (Path(__file__).parents[1] / "saved_models").glob("*/metadata.json"))
+
+
+def test_there_are_some():
+    assert "toy_lhc" in [m.name for m in MODELS]
+
+
+@pytest.mark.parametrize("folder", MODELS, ids=lambda m: m.name)
+def test_it_verifies_on_every_runtime(folder):
+    report = verify(folder, trust=True)
+    assert report.passed, [r for r in report.rows if r.status == "failed"]
+    assert all(r.status == "passed" for r in report.rows), "every runtime is here, none may be skipped"
+
+
+@pytest.mark.parametrize("folder", MODELS, ids=lambda m: m.name)
+def test_it_is_small_and_says_how_to_rebuild_it(folder):
+    assert sum(p.stat().st_size for p in folder.rglob("*")) < 10e6
+    assert dnnlikelihood.open(folder).metadata["command"].startswith("dnnlik ")
+
+
+def test_the_published_toy_reproduces_the_exact_profile():
+    """The maximum and t_mu(1) of the exact likelihood, from the ONNX file alone."""
+    from dnnlikelihood import Inference
+
+    model = dnnlikelihood.open(MODELS[[m.name for m in MODELS].index("toy_lhc")], outside="-inf")
+    scan = Inference(model).tmu("mu", [0.0, 1.0], progress=False)
+    np.testing.assert_allclose(scan.bestfit.value, -285.77833, atol=0.02)
+    np.testing.assert_allclose(scan.tmu, [0.00123, 7.37410], atol=0.03)
