@@ -158,7 +158,7 @@ def _spread_out(
     jitter = 1e-3 * rng.normal(size=(config.n_chains, near.shape[1])) * near.std(axis=0)
     start = near[rows] + jitter
     start = np.where(density.support(start)[:, None], start, near[rows])
-    return Sampler(density, settings).run(folder, start=start, progress=progress)
+    return Sampler(density, settings).run(folder, start=start, must_converge=False, progress=progress)
 
 
 def _distinct(samples: Samples, n: int, rng: np.random.Generator) -> np.ndarray:

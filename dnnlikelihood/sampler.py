@@ -146,6 +146,7 @@ class Sampler(Artifact):
         *,
         start: Any = None,
         executor: Executor | None = None,
+        must_converge: bool = True,
         progress: bool = True,
     ) -> Samples:
         """Sample; continue where a killed run of the same folder stopped, to the identical chain.
@@ -157,6 +158,8 @@ class Sampler(Artifact):
             start: (n_chains, d) points, with config.start = "given".
             executor: evaluates the density piece by piece: for expensive densities in Python or NumPy. The chain does
                 not depend on the number of workers.
+            must_converge: whether chains that do not agree are worth a warning; False for points that are only to be
+                learned from. The verdict is the same.
             progress: show a bar, on a terminal.
 
         Raises:
@@ -175,7 +178,7 @@ class Sampler(Artifact):
             self._blocks, self._samples = blocks, None
         if made:
             numbers = {**self.samples.verdict.to_json(), "cpu_seconds": self.samples.seconds, "blocks": made}
-            reasons = [f"not converged: {reason}" for reason in self.samples.verdict.reasons]
+            reasons = [f"not converged: {r}" for r in self.samples.verdict.reasons if must_converge]
             self._record("sampled", numbers, warnings=reasons, seconds=numbers["cpu_seconds"])
         if folder is not None and (made or not (folder / "metadata.json").exists()):
             self.save(folder, overwrite=True)
