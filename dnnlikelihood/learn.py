@@ -246,12 +246,14 @@ def _ends(found: Hpdi) -> list[float]:
 
 
 def _tmu_table(likelihood: Likelihood, truth: ProfileScan, own: ProfileScan) -> list[dict[str, Any]]:
-    paper = reference.paper_tmu(likelihood.recipe["source"])
+    source = likelihood.recipe["source"]
+    paper, network = reference.paper_tmu(source), reference.paper_network_tmu(source)
     return [
         {
             "mu": float(mu),
             "exact": float(a),
             "paper": paper.get(round(float(mu), 6)),
+            "paper_network": network.get(round(float(mu), 6)),
             "ours": float(b),
             "status": [str(truth.status[i]), str(own.status[i])],
         }

@@ -39,7 +39,7 @@ def draw(
     space, source = likelihood.parameters, likelihood.source
     poi = space[space.pois[0]]
     names = _shown(likelihood)
-    paper = {row["mu"]: row["paper"] for row in summary["tmu"] if row["paper"] is not None}
+    paper = {row["mu"]: row["paper_network"] for row in summary["tmu"] if row["paper_network"] is not None}
     theta, exact = unseen.theta("test"), unseen.logpdf("test")
     answer = model.ensemble.members_logpdf(theta).mean(axis=1)
     baseline = model.ensemble.baseline.value(model.ensemble.features(theta))
@@ -60,7 +60,7 @@ def draw(
         "tmu": plots.tmu(
             (truth_scan.points[:, 0], truth_scan.tmu),
             {"surrogate": (own_scan.points[:, 0], own_scan.tmu)},
-            {"paper": (np.array(list(paper)), np.array(list(paper.values())))} if paper else None,
+            {"paper's network F3": (np.array(list(paper)), np.array(list(paper.values())))} if paper else None,
             parameter=poi,
         ),
         "hpdi": plots.hpdi_summary({k: v for k, v in origins.items() if v}, parameter=poi),

@@ -11,7 +11,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-__all__ = ["hpdi", "maximum", "paper_hpdi", "paper_tmu", "tmu"]
+__all__ = ["hpdi", "maximum", "paper_hpdi", "paper_network_tmu", "paper_tmu", "tmu"]
 
 
 @cache
@@ -34,6 +34,12 @@ def tmu(source: str) -> dict[float, float]:
 def paper_tmu(source: str) -> dict[float, float]:
     """The paper's numerical maximisation: {mu: t_mu}."""
     return {round(row["mu"], 6): row["t_mu"] for row in _numbers(source).get("t_mu_paper_powell", [])}
+
+
+def paper_network_tmu(source: str) -> dict[float, float]:
+    """The paper's best network, F3, maximised: {mu: t_mu}."""
+    best = _numbers(source).get("t_mu_paper_DNN", {}).get("F3", [])
+    return {round(row["mu"], 6): row["t_mu"] for row in best}
 
 
 def hpdi(source: str, lower: float | None, level: float) -> list[float] | None:
