@@ -30,7 +30,7 @@ def _row(claim: dict[str, Any]) -> str:
     peer = " ".join(part for part in (_number(claim.get("peer_value")), claim.get("peer") or "") if part)
     met = "" if claim["met"] else " (not reached)"
     value, target = f"**{_number(claim['value'])}** {unit}{met}", f"{bound} {_number(claim['target'])}"
-    return f"| {claim['claim']} | {peer} | {value} | {target} |"
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in (claim["claim"], peer, value, target)) + " |"
 
 
 def table(area: str) -> str:
