@@ -9,6 +9,7 @@ import numpy as np
 
 from .errors import ConfigError, DomainError, ParameterError, ShapeError
 from .jsonfiles import fingerprint, pretty, read_json
+from .npzfiles import read_npz
 from .protocols import LogDensity
 from .results import Convergence, Samples
 
@@ -113,8 +114,7 @@ def write_samples(folder: Path, samples: Samples, weights: np.ndarray | None) ->
 def read_samples(folder: Path) -> tuple[Samples, np.ndarray | None]:
     """Inverse of `write_samples`."""
     about = read_json(folder / "samples.json")
-    with np.load(folder / "samples.npz", allow_pickle=False) as file:
-        arrays = {name: file[name] for name in file.files}
+    arrays = read_npz(folder / "samples.npz")
     v = about["verdict"]
     verdict = Convergence(
         arrays["rhat"], arrays["tau"], arrays["ess"], v["acceptance"], v["converged"], tuple(v["reasons"])

@@ -66,7 +66,11 @@ class Quadratic:
 
 
 class Composite(LogDensity):
-    """A sum of log-densities at affine images of its parameters, plus a quadratic form."""
+    """A sum of log-densities at affine images of its parameters, plus a quadratic form.
+
+    `shaped` names parameters with a prior that `prior` does not tell all about: priors of old parameters that leak
+    into a new one, and correlated priors. They cannot be exchanged, and a ratio in them is not one of likelihoods.
+    """
 
     def __init__(
         self,
@@ -82,7 +86,7 @@ class Composite(LogDensity):
         self.prior = prior
         self.kind = kind
         self.correction = correction or Quadratic.zero(len(parameters))
-        self._shaped = shaped
+        self.shaped = shaped
         self.rounding = sum(t.density.rounding for t in self.terms)
 
     @property
@@ -106,7 +110,7 @@ class Composite(LogDensity):
 
     def has_flat_prior(self, name: str) -> bool:
         """As for every density; also False where a prior of the old parameters leaks into the new one."""
-        return name not in self._shaped and super().has_flat_prior(name)
+        return name not in self.shaped and super().has_flat_prior(name)
 
     def known_point(self) -> np.ndarray | None:
         """Of a single term's point, the nearest one that these parameters can reach; several terms know none."""
@@ -170,18 +174,30 @@ def _select(names: Sequence[str], among: ParameterSpace) -> np.ndarray:
     return matrix
 
 
+def _shaped(density: LogDensity) -> frozenset[str]:
+    """See Composite."""
+    return density.shaped if isinstance(density, Composite) else frozenset()
+
+
 def with_prior(density: LogDensity, prior: Prior) -> Composite:
     """Exchange the prior of the parameters that `prior` names.
 
     Raises:
-        ParameterError: a name the density does not have.
+        ParameterError: a name the density does not have, or whose prior cannot be taken out: that of a correlated
+            pair, or of a combination of older parameters with priors.
     """
-    space = density.parameters
+    space, shaped = density.parameters, _shaped(density)
     space.indices(list(prior.terms))
+    inseparable = sorted(shaped & set(prior.terms))
+    if inseparable:
+        raise ParameterError(
+            f"the prior of {inseparable} is correlated, or made of priors of older parameters, and cannot be taken "
+            "out; exchange priors first, then reparametrise or combine"
+        )
     correction = Quadratic.zero(len(space)).plus(density.prior.only(prior.terms), space, -1.0).plus(prior, space, 1.0)
     kind: Kind = "profiled" if density.kind == "profiled" and not prior else "posterior"
     term = Term(density, np.eye(len(space)), np.zeros(len(space)))
-    return Composite([term], space, density.prior.replace(prior), kind, correction)
+    return Composite([term], space, density.prior.replace(prior), kind, correction, shaped)
 
 
 def condition(density: LogDensity, fixed: Mapping[str, float]) -> Composite:
@@ -205,7 +221,7 @@ def condition(density: LogDensity, fixed: Mapping[str, float]) -> Composite:
             raise DomainError(f"{space.names[i]} = {offset[i]} is outside [{low[i]}, {high[i]}]")
     remaining = space.subset(free)
     term = Term(density, _select(space.names, remaining), offset)
-    return Composite([term], remaining, density.prior.only(free), density.kind)
+    return Composite([term], remaining, density.prior.only(free), density.kind, None, _shaped(density) & set(free))
 
 
 def rename(density: LogDensity, names: Mapping[str, str]) -> Composite:
@@ -216,6 +232,8 @@ def rename(density: LogDensity, names: Mapping[str, str]) -> Composite:
         density.parameters.rename(names),
         density.prior.rename(names),
         density.kind,
+        None,
+        frozenset(names.get(n, n) for n in _shaped(density)),
     )
 
 
@@ -245,6 +263,8 @@ def reparametrise(density: LogDensity, matrix: Any, names: Sequence[str]) -> Com
         if len(feeds) == 1 and single[feeds[0]] and a[feeds[0], j] == 1:
             parameters.append(replace(old[0], name=name))
             kept.append((old[0].name, name))
+            if old[0].name in _shaped(density):
+                shaped.add(name)
             continue
         kinks = {k / a[i, j] for i in feeds if single[i] for k in space.parameters[i].kinks}
         role: Role = "poi" if any(p.role == "poi" for p in old) else "nuisance"
@@ -342,7 +362,8 @@ def combine(
     terms = [Term(d, _select(d.parameters.names, space), np.zeros(len(d.parameters))) for d in densities]
     kinds = {d.kind for d in densities}
     kind: Kind = "profiled" if "profiled" in kinds else "posterior" if "posterior" in kinds else "likelihood"
-    return Composite(terms, space, prior, kind, correction)
+    shaped = frozenset(involved).union(*(_shaped(d) for d in densities))
+    return Composite(terms, space, prior, kind, correction, shaped)
 
 
 def _correlate(

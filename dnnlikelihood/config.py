@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import numbers
 import types
 import typing
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from .errors import ConfigError
 from .jsonfiles import fingerprint
@@ -29,6 +31,11 @@ class Config:
     """
 
     def __post_init__(self) -> None:
+        hints = typing.get_type_hints(type(self))
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            kind = getattr(field.type, "__name__", field.type)
+            require(_is(hints[field.name], value), f"{type(self).__name__}: {field.name} is {value!r}, expected {kind}")
         self.validate()
 
     def validate(self) -> None:
@@ -46,6 +53,7 @@ class Config:
             ConfigError: unknown keys (named, with the known ones), or values `validate` refuses.
         """
         hints = typing.get_type_hints(cls)
+        require(isinstance(value, dict), f"{cls.__name__} is a JSON object with fields {sorted(hints)}, got {value!r}")
         unknown = sorted(set(value) - set(hints))
         require(not unknown, f"{cls.__name__} has no fields {unknown}; it knows {sorted(hints)}")
         return cls(**{name: _from_json(hints[name], item) for name, item in value.items()})
@@ -58,6 +66,21 @@ class Config:
     def replace(self, **changes: Any) -> Self:
         """The same configuration with some fields changed, validated again."""
         return dataclasses.replace(self, **changes)
+
+
+def _is(hint: Any, value: Any) -> bool:
+    """Whether a value is what a field's type says; numbers must be finite, a list passes for a tuple."""
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if isinstance(hint, types.UnionType) or origin is typing.Union:
+        return any(_is(option, value) for option in inner)
+    if origin is Literal:
+        return value in inner
+    if origin is tuple:
+        return isinstance(value, tuple | list) and all(_is(inner[0], item) for item in value)
+    if hint in (int, float):
+        number = numbers.Integral if hint is int else numbers.Real
+        return isinstance(value, number) and not isinstance(value, bool) and math.isfinite(value)
+    return not isinstance(hint, type) or isinstance(value, hint)
 
 
 def _to_json(value: Any) -> Any:
@@ -73,7 +96,7 @@ def _from_json(hint: Any, value: Any) -> Any:
         hint = next(option for option in typing.get_args(hint) if option is not type(None))
     if isinstance(hint, type) and issubclass(hint, Config):
         return hint.from_json(value)
-    if typing.get_origin(hint) is tuple:
+    if typing.get_origin(hint) is tuple and isinstance(value, list):
         inner = typing.get_args(hint)[0]
         return tuple(_from_json(inner, item) for item in value)
     return value

@@ -22,7 +22,7 @@ import numpy as np
 
 from .composition import Composite
 from .config import require
-from .errors import ParameterError, ShapeError, StaleArtifact
+from .errors import CorruptFile, ParameterError, ShapeError, StaleArtifact
 from .hdf5files import check_shapes, open_checked, write_columns
 from .jsonfiles import fingerprint, validate
 from .labelling import Partial, label, same_values
@@ -33,7 +33,7 @@ from .provenance import DataConfig, Provenance
 from .results import Samples
 from .rows import Column, checked_column, finite_points, finite_rows, row_hashes
 from .runlog import RunLog
-from .splitting import Split, deal, duplicates, first_of_each, split_codes
+from .splitting import SPLITS, Split, deal, duplicates, first_of_each, split_codes
 from .store import Artifact, lock
 from .table import Rows, Table
 
@@ -332,7 +332,12 @@ class Data(Table, Artifact):
             widths["gradient"] = d
         file = open_checked(folder / "rows.h5", widths)
         check_shapes(file, widths, metadata["rows"])
-        data = cls(provenance, {name: Column.of(file[name]) for name in widths})
+        columns = {name: Column.of(file[name]) for name in widths}
+        for name, known in (("split", SPLITS), ("kind", provenance.row_kinds)):
+            codes = columns[name][:]
+            if codes.dtype != np.uint8 or codes.max(initial=0) >= len(known):
+                raise CorruptFile(f"{file.filename}: {name} holds other codes than those of {known}; make it again")
+        data = cls(provenance, columns)
         data.__dict__["fingerprint"] = metadata["fingerprint"]
         return data
 

@@ -20,7 +20,7 @@ from .parameters import ParameterSpace
 from .priors import Prior
 from .protocols import Kind, LogDensity
 from .runlog import RunLog
-from .store import Artifact, lock
+from .store import Artifact, check_manifest, lock
 from .tracing import TracedDensity
 
 if TYPE_CHECKING:
@@ -357,6 +357,7 @@ class DnnLik(LogDensity, Artifact):
 
     @classmethod
     def _read(cls, folder: Path, metadata: dict[str, Any]) -> Self:
+        check_manifest(folder)  # a surrogate with other weights or names would answer all the same
         return cls(
             Ensemble.load(folder / "ensemble.npz"),
             ParameterSpace.from_json(metadata["parameters"]),

@@ -118,6 +118,10 @@ def read_json(path: Path, schema: str | None = None) -> Any:
         value = strict_loads(path.read_bytes(), str(path))
     except FileNotFoundError as error:
         raise MissingArtifact(f"{path} does not exist; is this the folder that was saved?") from error
+    except OSError as error:
+        if isinstance(error, CorruptFile):
+            raise
+        raise CorruptFile(f"{path} cannot be read ({error})") from error
     if schema is not None:
         validate(value, schema, str(path))
     return value

@@ -57,6 +57,12 @@ class Likelihood(LogDensity, Artifact):
             raise ConfigError(f"logpdf must be callable, got {type(logpdf).__name__}")
         if not (gradient is None or callable(gradient) or gradient == "finite-difference"):
             raise ConfigError(f"gradient must be None, a callable or 'finite-difference', got {gradient!r}")
+        if not isinstance(parameters, ParameterSpace) or not isinstance(prior, Prior | None):
+            raise ConfigError(
+                f"parameters must be a ParameterSpace and prior a Prior, got {type(parameters).__name__} and "
+                f"{type(prior).__name__}"
+            )
+        parameters.indices(list(prior.terms) if prior else [])
         self.source: Source | None = None
         self._density: LogDensity = _Callable(logpdf, parameters, prior or Prior({}), gradient, vectorised=vectorised)
         self._adopt()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import zipfile
 from collections.abc import Mapping
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .errors import CorruptFile, MissingArtifact, SaveFailed
+from .errors import CorruptFile, MissingArtifact, SafetyError, SaveFailed
 
 __all__ = ["read_npz", "write_npz"]
 
@@ -38,11 +39,29 @@ def read_npz(path: Path, hint: str = "fetch or make it again") -> dict[str, np.n
     Raises:
         MissingArtifact: no such file.
         CorruptFile: truncated, not an npz file, or holding Python objects.
+        SafetyError: compressed, or arrays larger than the file: what is read must not exceed what lies there.
     """
     try:
+        _refuse_inflation(path)
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
     except FileNotFoundError as error:
         raise MissingArtifact(f"{path} does not exist") from error
-    except (OSError, ValueError, KeyError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+    except (SafetyError, CorruptFile):
+        raise
+    except (OSError, ValueError, KeyError, EOFError, AttributeError, RuntimeError, zipfile.BadZipFile) as error:
         raise CorruptFile(f"{path} is not a readable npz file ({error}); {hint}") from error
+
+
+def _refuse_inflation(path: Path) -> None:
+    """Look at what an archive declares before a number is read."""
+    with zipfile.ZipFile(path) as archive:
+        for entry in archive.infolist():
+            if entry.compress_type != zipfile.ZIP_STORED or entry.file_size > path.stat().st_size:
+                raise SafetyError(f"{path}: {entry.filename} is compressed, or larger than the file; do not trust it")
+            with archive.open(entry) as file:
+                if np.lib.format.read_magic(file) != (1, 0):
+                    raise CorruptFile(f"{path}: {entry.filename} is no plain array; fetch or make it again")
+                shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+            if math.prod(shape) * dtype.itemsize > entry.file_size:
+                raise SafetyError(f"{path}: {entry.filename} declares shape {shape} and holds less; do not trust it")

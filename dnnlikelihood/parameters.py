@@ -52,8 +52,10 @@ class Parameter:
         low, high = self.bounds
         if math.isnan(low) or math.isnan(high) or not low < high:
             raise ParameterError(f"parameter {self.name!r}: bounds ({low}, {high}) must have low < high and no NaN")
-        if self.start is not None and not low <= self.start <= high:
-            raise ParameterError(f"parameter {self.name!r}: start {self.start} is outside the bounds ({low}, {high})")
+        if self.start is not None and not (math.isfinite(self.start) and low <= self.start <= high):
+            raise ParameterError(
+                f"parameter {self.name!r}: start {self.start} is outside the bounds ({low}, {high}) or infinite"
+            )
         if any(not low < k < high for k in self.kinks) or list(self.kinks) != sorted(set(self.kinks)):
             raise ParameterError(f"parameter {self.name!r}: kinks {self.kinks} must ascend inside {self.bounds}")
 
@@ -191,9 +193,12 @@ class ParameterSpace:
             ShapeError: another number of columns, missing or unknown names, or values that are not real numbers.
         """
         if hasattr(theta, "keys"):
-            given = [str(k) for k in theta.keys()]  # noqa: SIM118 - a DataFrame iterates over columns only through keys
-            theta = np.stack(np.broadcast_arrays(*[np.atleast_1d(theta[k]) for k in theta.keys()]), axis=-1)  # noqa: SIM118
-            names = given
+            columns = {str(k): np.atleast_1d(theta[k]) for k in theta.keys()}  # noqa: SIM118 - DataFrames have keys
+            try:
+                theta, names = np.stack(np.broadcast_arrays(*columns.values()), axis=-1), list(columns)
+            except ValueError as error:
+                lengths = {name: len(values) for name, values in list(columns.items())[:8]}
+                raise ShapeError(f"theta has columns of lengths {lengths}; give every name as many values") from error
         try:
             points = np.asarray(theta)
             if points.dtype.kind not in "fiub":

@@ -52,6 +52,8 @@ class Uniform:
     def __post_init__(self) -> None:
         if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
             raise ParameterError(f"Uniform({self.low}, {self.high}) needs finite low < high")
+        if self.log_density is not None and not math.isfinite(self.log_density):
+            raise ParameterError(f"Uniform(log_density={self.log_density}) needs a finite value, or None")
 
     @property
     def constant(self) -> float:

@@ -102,6 +102,31 @@ def test_gradients_are_there_only_if_all_have_them():
 
 
 PRIOR_B = Prior({"b": Normal()})
+
+
+def leaky():
+    """u = a / 2 + ... with a normal prior on a: the prior is in the density, but no longer in `prior`."""
+    density = gaussian().with_prior(Prior({"a": Normal(0.0, 1.0)}))
+    return density.reparametrise([[2.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]], ["u", "b", "c"])
+
+
+def correlated_pair():
+    flat = [
+        Likelihood(lambda theta: np.zeros(len(theta)), ParameterSpace.of(n), prior=Prior({n: Normal()})) for n in "xy"
+    ]
+    return combine(flat, correlated={("x", "y"): 0.7})
+
+
+def test_a_prior_that_leaks_into_new_parameters_is_remembered():
+    assert not leaky().has_flat_prior("u")
+    other = Likelihood(lambda theta: np.zeros(len(theta)), ParameterSpace.of("z"))
+    identity = leaky().reparametrise(np.eye(3), ["u", "b", "c"])
+    for density in (leaky().condition({"b": 0.0}), leaky().with_prior(PRIOR_B), combine([leaky(), other]), identity):
+        assert not density.has_flat_prior("u")
+        assert density.has_flat_prior("c")
+    assert not leaky().rename({"u": "w"}).has_flat_prior("w")
+
+
 BAD = {
     "one": (lambda: combine([gaussian()]), ParameterError, "at least two"),
     "equal names": (lambda: combine([gaussian(), gaussian()]), ParameterError, "list it in `shared`"),
@@ -145,6 +170,16 @@ BAD = {
     "matrix rank": (lambda: gaussian().reparametrise(np.ones((3, 2)), ["u", "v"]), ShapeError, "rank deficient"),
     "rename of nobody": (lambda: gaussian().rename({"z": "y"}), ParameterError, "no parameter 'z'"),
     "rename to a twin": (lambda: gaussian().rename({"a": "b"}), ParameterError, "duplicate"),
+    "a leaked prior exchanged": (
+        lambda: leaky().rename({"u": "w"}).with_prior(Prior({"w": Normal()})),
+        ParameterError,
+        r"prior of \['w'\] .* cannot be taken out",
+    ),
+    "a correlated prior exchanged": (
+        lambda: correlated_pair().condition({"y": 0.0}).with_prior(Prior({"x": Normal(0.0, 9.0)})),
+        ParameterError,
+        r"prior of \['x'\] is correlated",
+    ),
     "head": (lambda: gaussian().select("nll"), ParameterError, "no head 'nll'"),
 }
 

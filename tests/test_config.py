@@ -52,6 +52,13 @@ def test_frozen():
         (lambda: Outer.from_json({"rate": -1.0}), "rate must be positive"),
         (lambda: Outer.from_json({"rates": 1.0}), r"Outer has no fields \['rates'\]; it knows \['inner', 'rate'"),
         (lambda: Outer.from_json({"inner": {"width": 1}}), r"Inner has no fields \['width'\]"),
+        (lambda: Outer(rate="fast"), "Outer: rate is 'fast', expected float"),
+        (lambda: Outer(rate=float("inf")), "rate is inf, expected float"),
+        (lambda: Outer(sizes=3), "sizes is 3, expected tuple"),
+        (lambda: Outer(sizes=(2.5,)), r"sizes is \(2.5,\), expected tuple"),
+        (lambda: Outer(seed=True), "seed is True, expected"),
+        (lambda: Outer.from_json({"inner": 3}), "Inner is a JSON object with fields"),
+        (lambda: Outer.from_json({"stages": 3}), "stages is 3, expected tuple"),
     ],
 )
 def test_configurations_that_are_refused(make, message):

@@ -454,7 +454,13 @@ def without_logpdf(folder):
         del file["logpdf"]
 
 
+def foreign_codes(folder):
+    with h5py.File(folder / "rows.h5", "a") as file:
+        file["split"][3] = 7
+
+
 BAD_FOLDERS = {
+    "codes of no split": (foreign_codes, CorruptFile, "split holds other codes"),
     "truncated": (truncate, CorruptFile, "truncated, or not HDF5"),
     "text": (lambda f: (f / "rows.h5").write_text("theta"), CorruptFile, "truncated, or not HDF5"),
     "absent": (lambda f: (f / "rows.h5").unlink(), MissingArtifact, "does not exist"),

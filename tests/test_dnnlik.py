@@ -6,7 +6,7 @@ import pytest
 from dnnlikelihood import DnnLik, Likelihood, Normal, Parameter, ParameterSpace, Prior
 from dnnlikelihood.data import Data, DataConfig
 from dnnlikelihood.dnnlik import DnnLikConfig
-from dnnlikelihood.errors import ArtifactExists, ConfigError, MissingArtifact, TrainingError
+from dnnlikelihood.errors import ArtifactExists, ConfigError, IntegrityError, MissingArtifact, TrainingError
 from dnnlikelihood.networks.config import NetworkConfig, TrainingConfig
 
 SPACE = ParameterSpace((Parameter(name="mu", role="poi"), Parameter(name="a", kinks=(0.0,)), Parameter(name="b")))
@@ -99,6 +99,10 @@ def test_save_load_round_trip_and_keras_file(fitted, data, tmp_path):
         fitted.save(tmp_path / "model")
     with pytest.raises(MissingArtifact):
         DnnLik.load(tmp_path / "nowhere")
+    metadata = tmp_path / "model" / "metadata.json"
+    metadata.write_text(metadata.read_text().replace('"mu"', '"nu"'))
+    with pytest.raises(IntegrityError, match=r"metadata\.json is not the file that was saved"):
+        DnnLik.load(tmp_path / "model")
 
 
 def test_training_in_a_folder_resumes_to_the_identical_model(data, fitted, tmp_path):

@@ -7,7 +7,14 @@ import pytest
 from contracts import SPACE, banana, gaussian, toy
 
 from dnnlikelihood import Likelihood, Normal, ParameterSpace, Prior
-from dnnlikelihood.errors import ConfigError, LikelihoodError, MissingArtifact, NotSerializable, SchemaError
+from dnnlikelihood.errors import (
+    ConfigError,
+    LikelihoodError,
+    MissingArtifact,
+    NotSerializable,
+    ParameterError,
+    SchemaError,
+)
 
 LINE = ParameterSpace.of("x", poi="x")
 
@@ -68,6 +75,17 @@ def test_a_gradient_that_is_none():
         line(lambda t: -(t[:, 0] ** 2), gradient=lambda t: t[:, 0]).logpdf_and_grad([[1.0], [2.0]])
     with pytest.raises(LikelihoodError, match="gradient is not finite"):
         line(lambda t: -(t[:, 0] ** 2), gradient=lambda t: t * np.nan).logpdf_and_grad([[1.0]])
+
+
+def test_what_is_no_space_and_no_prior_is_refused_at_birth():
+    with pytest.raises(ConfigError, match="a ParameterSpace and prior a Prior, got list"):
+        Likelihood(banana, ["x", "y"])
+    with pytest.raises(ConfigError, match="and dict"):
+        Likelihood(banana, ParameterSpace.of("x"), prior={"x": Normal()})
+    with pytest.raises(ParameterError, match="no parameter 'z'"):
+        Likelihood(banana, ParameterSpace.of("x"), prior=Prior({"z": Normal()}))
+    with pytest.raises(ConfigError, match="source 'gaussian': could not convert"):
+        Likelihood.from_source("gaussian", mean=["a"], covariance=[[1.0]])
 
 
 def test_an_error_inside_the_function_is_passed_on():

@@ -79,6 +79,8 @@ def test_parameters_that_are_refused(make, message):
         (np.zeros((1, 3), complex), None, "real numbers"),
         ([[1.0], [1.0, 2.0]], None, "real numbers"),
         ({"mu": 0.0, "s": 1.0}, None, "shape"),
+        ({}, None, "give every name"),
+        ({"mu": [0.0, 1.0], "s": [1.0, 2.0, 3.0], "delta_JES": 0.0}, None, r"lengths \{'mu': 2, 's': 3"),
         ({"mu": 0.0, "s": 1.0, "x": 2.0}, None, r"missing \['delta_JES'\], unknown \['x'\]"),
         (np.zeros((1, 3)), ["mu", "s", "x"], r"missing \['delta_JES'\], unknown \['x'\]"),
     ],
@@ -93,3 +95,5 @@ def test_a_start_lies_inside_the_bounds_and_survives_json():
     assert Parameter.from_json(parameter.to_json()) == parameter
     with pytest.raises(ParameterError, match="start 6"):
         Parameter(name="b", bounds=(0.0, 5.0), start=6.0)
+    with pytest.raises(ParameterError, match="infinite"):
+        Parameter(name="b", start=np.inf)

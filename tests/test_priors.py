@@ -57,6 +57,7 @@ def test_json_is_lossless():
         (lambda: Normal(0.0, math.inf), "sigma > 0"),
         (lambda: Uniform(1.0, 1.0), "low < high"),
         (lambda: Uniform(-math.inf, 1.0), "finite"),
+        (lambda: Uniform(0.0, 1.0, math.nan), "log_density=nan"),
         (lambda: Prior({"a": 3.0}), "expected Normal or Uniform, got float"),
         (lambda: Prior({"z": Normal()}).logpdf(SPACE, np.zeros((1, 3))), "no parameter 'z'"),
         (lambda: Prior.from_json({"a": {"type": "cauchy"}}), "neither normal nor uniform"),

@@ -36,9 +36,8 @@ class _Chain(click.Group):
 @click.group(cls=_Chain, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, "--version", prog_name="dnnlik")
 def main() -> None:
-    r"""Learn, publish and question likelihood functions with neural networks.
+    """Learn, publish and question likelihood functions with neural networks.
 
-    \b
     Likelihood -> Sampler -> Data -> DnnLik -> Inference -> published model
 
     Begin with: dnnlik learn toy-lhc --output runs/toy

@@ -24,6 +24,9 @@ __all__ = ["agree", "infer"]
 LEVELS = (0.6827, 0.9545, 0.9973)
 
 
+MOST_POINTS = 100_000
+
+
 class _Grid(click.ParamType):
     """LOW:HIGH:N, the points of a scan."""
 
@@ -34,11 +37,11 @@ class _Grid(click.ParamType):
 
         try:
             low, high, n = value.split(":")
-            points = np.linspace(float(low), float(high), int(n))
+            points = np.linspace(float(low), float(high), min(int(n), MOST_POINTS + 1))
         except ValueError:
             self.fail(f"{value!r} is no scan; write LOW:HIGH:N, as in 0:1:11", param, ctx)
-        if not len(points) or not np.isfinite(points).all() or float(low) > float(high):
-            self.fail(f"{value!r} is no scan; LOW must be below HIGH and N at least 1", param, ctx)
+        if not 1 <= len(points) <= MOST_POINTS or not np.isfinite(points).all() or float(low) > float(high):
+            self.fail(f"{value!r} is no scan; LOW must be below HIGH and N in 1 ... {MOST_POINTS}", param, ctx)
         return points
 
 

@@ -61,9 +61,9 @@ def train(data: Path, output: Path, preset: str, *, progress: bool, **options: A
     that was killed continues when the command is given again. Errors are given on the validation rows, which chose
     the calibration, and on the test rows, which nothing has seen.
     """
+    from ..accuracy import accuracy_row
     from ..data import Data
     from ..dnnlik import DnnLik
-    from .accuracy import accuracy_row
 
     rows = Data.load(data)
     config = _config(preset, rows.counts["train"], options)

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
-from ..errors import ConfigError
+from ..errors import ConfigError, DnnLikelihoodError
 from .source import Counting, Source
 
 __all__ = ["SOURCES", "Counting", "Source", "build"]
@@ -34,5 +34,7 @@ def build(name: str, arguments: Mapping[str, Any] | None = None) -> Source:
     function = getattr(import_module(f".{name}", __name__), name)
     try:
         return function(**(arguments or {}))
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
+        if isinstance(error, DnnLikelihoodError):
+            raise
         raise ConfigError(f"source {name!r}: {error}") from error

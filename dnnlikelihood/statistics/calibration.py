@@ -3,6 +3,7 @@ r"""Split-conformal calibration of a spread, separately in bins of the answer (M
 With answers y_i, spreads s_i and truths t_i of points never trained on, scores q_i = |y_i - t_i| / (s_i + floor), the
 factor of a bin with n points is the ceil((n + 1) level)-th smallest score. Then |y - t| <= factor (s + floor) holds
 with probability at least `level` for a new point of the bin, whatever the distribution of errors (arXiv:2107.07511).
+Fewer than 9 points say nothing about 90 %: the factor is then infinite.
 The floor says how far the spread is to be believed: large where it says nothing, small where it tells good from bad.
 """
 
@@ -56,7 +57,7 @@ def _factors(
     for b in range(bins):
         ranked = np.sort(score[where == b])
         rank = int(np.ceil((len(ranked) + 1) * level))
-        factors.append(ranked[min(rank, len(ranked)) - 1])
+        factors.append(ranked[rank - 1] if rank <= len(ranked) else np.inf)
     return Calibration(edges, np.array(factors), floor)
 
 

@@ -185,7 +185,7 @@ def _grid(density: LogDensity, names: tuple[str, ...], points: Any) -> np.ndarra
     columns = density.parameters.indices(names)
     grid = np.asarray(points, float)
     grid = grid.reshape(-1, 1) if len(names) == 1 and grid.ndim < 2 else np.atleast_2d(grid)
-    if grid.ndim != 2 or grid.shape[1] != len(names) or not np.isfinite(grid).all():
+    if grid.ndim != 2 or not len(grid) or grid.shape[1] != len(names) or not np.isfinite(grid).all():
         raise ShapeError(f"points have shape {np.shape(points)}, expected (n, {len(names)}) finite values of {names}")
     low, high = (b[columns] for b in limits(density))
     outside = (grid < low) | (grid > high)

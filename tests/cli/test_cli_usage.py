@@ -57,6 +57,8 @@ def test_the_process_ends_with_the_code_and_says_one_thing(tmp_path):
 
 OUT = ("--output", "{tmp}/new")
 BAD = {
+    "a scan of a billion": (["infer", "gaussian", "--tmu", "0:1:1000000000000", *OUT], "N in 1 ... 100000"),
+    "train on nothing": (["train", "{chain}/nothing", *OUT], "is not a folder"),
     "no command": ([], "Usage"),
     "unknown command": (["frobnicate"], "No such command"),
     "no output": (["sample", "gaussian"], "--output"),

@@ -38,3 +38,10 @@ def test_identical_members_still_have_an_error():
     truth = answer + 0.1 * rng.normal(size=2000)
     calibration = conformal(answer, np.zeros(2000), truth)
     np.testing.assert_allclose(np.median(calibration.error(answer, np.zeros(2000))), 0.1645, rtol=0.15)
+
+
+def test_too_few_rows_promise_nothing():
+    """The largest of n < 9 scores is exceeded by more than one new score in ten: no finite band covers 90 %."""
+    calibration = conformal(*rows(17, 3))
+    assert np.isinf(calibration.factors).all()
+    assert np.isfinite(conformal(*rows(18, 3)).factors).all()

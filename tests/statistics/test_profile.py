@@ -119,6 +119,8 @@ def test_bad_questions(gaussian):
         profile(density, ["x0", "x1"], [[0.0], [1.0]])
     with pytest.raises(ShapeError, match="finite"):
         profile(density, "x0", [0.0, np.nan])
+    with pytest.raises(ShapeError, match="finite values"):
+        profile(density, "x0", [])
     with pytest.raises(LikelihoodError, match="no gradient"):
         profile(Likelihood(lambda t: -(t**2).sum(1), ParameterSpace.of("a", "b")), "a", [0.0])
 
