@@ -222,9 +222,10 @@ class DnnLik(LogDensity, Artifact):
         return self.members_logpdf(theta).std(axis=1)
 
     def error(self, theta: Any) -> np.ndarray:
-        """(n, d) -> (n,) half-width of the calibrated 90 % band, nats; it holds inside the domain."""
+        """(n, d) -> (n,) half-width of the calibrated 90 % band, nats; infinite outside the domain."""
         answers = self.members_logpdf(theta)
-        return self.ensemble.calibration.error(answers.mean(axis=1), answers.std(axis=1))
+        band = self.ensemble.calibration.error(answers.mean(axis=1), answers.std(axis=1))
+        return np.where(self.in_domain(theta), band, np.inf)
 
     def in_domain(self, theta: Any) -> np.ndarray:
         """(n, d) -> (n,) bool: inside the box and the ellipsoid of the training points."""

@@ -83,6 +83,12 @@ def test_mean_and_spread_are_those_of_the_members(data, fitted):
         fitted.member(7)
 
 
+def test_nothing_is_promised_outside_the_domain(fitted):
+    far = np.array([[0.0, 0.0, 0.0], [50.0, 0.0, 0.0]])
+    assert fitted.in_domain(far).tolist() == [True, False]
+    assert np.isfinite(fitted.error(far)).tolist() == [True, False]
+
+
 def test_save_load_round_trip_and_keras_file(fitted, data, tmp_path):
     theta = data.theta("test")
     fitted.save(tmp_path / "model")
