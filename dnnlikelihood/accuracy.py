@@ -24,9 +24,13 @@ def accuracy_row(model: DnnLik, where: str, theta: np.ndarray, exact: np.ndarray
 
 
 def coverage_rows(model: DnnLik, theta: np.ndarray, exact: np.ndarray) -> list[dict[str, Any]]:
-    """How often the 90 % band held, by bin of logpdf, equally filled."""
-    answer, error = model.members_logpdf(theta).mean(axis=1), model.error(theta)
-    held = np.abs(answer - exact) <= error
+    """How often the 90 % band held, by bin of logpdf, equally filled.
+
+    Points outside the domain are judged by the same band: an infinite error would always hold.
+    """
+    members = model.members_logpdf(theta)
+    answer = members.mean(axis=1)
+    held = np.abs(answer - exact) <= model.ensemble.calibration.error(answer, members.std(axis=1))
     edges = np.quantile(answer, np.linspace(0, 1, BINS + 1))
     bins = np.clip(np.searchsorted(edges, answer, side="right") - 1, 0, BINS - 1)
     return [

@@ -54,9 +54,10 @@ def draw(
     ranges = {n: (maximum[space.index(n)] - 3 * s, maximum[space.index(n)] + 3 * s) for n, s in spread.items()}
     ranges = {n: _clip(likelihood, n, r) for n, r in ranges.items()}
     steps = sorted({int(s) for s in np.geomspace(20, len(truth.chains), 30)})
+    band = model.ensemble.calibration.error(answer, model.spread(theta))
     figures = {
         "loss": plots.loss_curves(model.history, output_scale=model.ensemble.output_scale),
-        "residuals": plots.residuals(exact, answer, baseline=baseline, error=model.error(theta)),
+        "residuals": plots.residuals(exact, answer, baseline=baseline, error=band),
         "tmu": plots.tmu(
             (truth_scan.points[:, 0], truth_scan.tmu),
             {"surrogate": (own_scan.points[:, 0], own_scan.tmu)},
