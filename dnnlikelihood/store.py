@@ -161,6 +161,16 @@ def check_manifest(folder: Path) -> list[str]:
     return sorted(listed)
 
 
+def _check_metadata(folder: Path) -> None:
+    """The one file that says what all numbers mean must be the one that was saved; `check_manifest` looks at all."""
+    listed = read_json(folder / "manifest.json", "manifest")["files"].get("metadata.json")
+    path = folder / "metadata.json"
+    if listed is None or (path.is_file() and sha256(path) != listed["sha256"]):
+        raise IntegrityError(
+            f"{path} is not the file that was saved (sha256 differs); make or fetch the artifact again"
+        )
+
+
 class Artifact(ABC):
     """What the five nouns share: a log, a fingerprint, `save(folder)` and `load(folder)`.
 
@@ -221,6 +231,7 @@ class Artifact(ABC):
 
         Raises:
             MissingArtifact, SchemaError: no such artifact, one of another noun, or one from a newer version.
+            IntegrityError: its metadata.json was edited.
         """
         folder = Path(folder)
         if not folder.is_dir():
@@ -232,5 +243,6 @@ class Artifact(ABC):
         if found != known:
             raise SchemaError(f"{folder}: written as {found}, this version reads {known}; upgrade dnnlikelihood")
         loaded = cls._read(folder, metadata)
+        _check_metadata(folder)  # last: what is wrong with an edited file says more than that it was edited
         loaded.log = RunLog.read(folder / "log.jsonl")
         return loaded

@@ -565,3 +565,16 @@ def test_every_truncation_is_noticed(tmp_path):
         path.write_bytes(whole[:size])
         with pytest.raises(CorruptFile):
             open_checked(path, ["x", "y"])
+
+
+def test_swapped_names_do_not_load(tmp_path):
+    """Valid JSON, valid names, another meaning: only the hash can tell."""
+    from dnnlikelihood.errors import IntegrityError
+
+    density = Likelihood.from_source("gaussian", mean=[0.0, 1.0])
+    folder = Data.label(density, np.random.default_rng(0).normal(size=(20, 2)), progress=False).save(tmp_path / "d")
+    path = folder / "metadata.json"
+    text = path.read_text("utf-8").replace('"x0"', '"?"').replace('"x1"', '"x0"').replace('"?"', '"x1"')
+    path.write_text(text, "utf-8")
+    with pytest.raises(IntegrityError, match=r"metadata\.json is not the file"):
+        Data.load(folder)

@@ -8,7 +8,6 @@ On disk a block is one file `blocks/00012.npz`, written beside and renamed.
 from __future__ import annotations
 
 import io
-import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..errors import CorruptFile, SaveFailed
+from ..npzfiles import read_npz
 from ..parameters import ParameterSpace
 from ..store import write_text
 
@@ -120,16 +120,14 @@ class Blocks:
 
 
 def _read(path: Path) -> Block:
+    mend = "remove it and those after it, then run the sampler again"
+    arrays = read_npz(path, mend)
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
         state = {name.removeprefix("state_"): v for name, v in arrays.items() if name.startswith("state_")}
         draws = Draws(arrays["chain"], arrays["logpdf"], float(arrays["acceptance"]), state)
         return Block(draws, int(arrays["drawn"]), float(arrays["seconds"]))
-    except (zipfile.BadZipFile, KeyError, ValueError, EOFError, OSError) as error:
-        raise CorruptFile(
-            f"{path} is no block of a chain ({error}); remove it and those after it, then run the sampler again"
-        ) from error
+    except (KeyError, ValueError, TypeError) as error:
+        raise CorruptFile(f"{path} is no block of a chain ({error}); {mend}") from error
 
 
 def join(blocks: Blocks, n_steps: int) -> tuple[np.ndarray, np.ndarray, float, float]:
