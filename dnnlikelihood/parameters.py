@@ -8,6 +8,7 @@ piecewise-interpolated systematic uncertainties have one at 0. Fits split there,
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,9 +18,20 @@ import numpy as np
 
 from .errors import ParameterError, ShapeError
 
-__all__ = ["Parameter", "ParameterSpace"]
+__all__ = ["Parameter", "ParameterSpace", "real_number"]
 
 Role = Literal["poi", "nuisance", "input"]
+
+
+def real_number(value: Any, what: str) -> float:
+    """`value` if it is a real number.
+
+    Raises:
+        ParameterError: it is text, None, a boolean or an array; the message begins with `what`.
+    """
+    if isinstance(value, numbers.Real) and not isinstance(value, bool):
+        return float(value)
+    raise ParameterError(f"{what} must be a number, got {value!r}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +61,11 @@ class Parameter:
             raise ParameterError(f"a parameter needs a name, got {self.name!r}")
         if self.role not in ("poi", "nuisance", "input"):
             raise ParameterError(f"parameter {self.name!r}: role {self.role!r} is none of poi, nuisance, input")
-        low, high = self.bounds
+        if not isinstance(self.bounds, Sequence) or len(self.bounds) != 2:
+            raise ParameterError(f"parameter {self.name!r}: bounds must be (low, high), got {self.bounds!r}")
+        low, high = (real_number(b, f"parameter {self.name!r}: a bound") for b in self.bounds)
+        for value in (*self.kinks, *(() if self.start is None else (self.start,))):
+            real_number(value, f"parameter {self.name!r}: a kink or start")
         if math.isnan(low) or math.isnan(high) or not low < high:
             raise ParameterError(f"parameter {self.name!r}: bounds ({low}, {high}) must have low < high and no NaN")
         if self.start is not None and not (math.isfinite(self.start) and low <= self.start <= high):

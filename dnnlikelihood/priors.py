@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from .errors import ParameterError
-from .parameters import ParameterSpace
+from .parameters import ParameterSpace, real_number
 
 __all__ = ["Normal", "Prior", "Uniform"]
 
@@ -29,7 +29,8 @@ class Normal:
     sigma: float = 1.0
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.mean) and 0 < self.sigma < math.inf):
+        mean, sigma = real_number(self.mean, "mean of Normal"), real_number(self.sigma, "sigma of Normal")
+        if not (math.isfinite(mean) and 0 < sigma < math.inf):
             raise ParameterError(f"Normal(mean={self.mean}, sigma={self.sigma}) needs a finite mean and sigma > 0")
 
     @property
@@ -50,9 +51,10 @@ class Uniform:
     log_density: float | None = None
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
+        low, high = real_number(self.low, "low of Uniform"), real_number(self.high, "high of Uniform")
+        if not (math.isfinite(low) and math.isfinite(high) and low < high):
             raise ParameterError(f"Uniform({self.low}, {self.high}) needs finite low < high")
-        if self.log_density is not None and not math.isfinite(self.log_density):
+        if self.log_density is not None and not math.isfinite(real_number(self.log_density, "log_density")):
             raise ParameterError(f"Uniform(log_density={self.log_density}) needs a finite value, or None")
 
     @property
@@ -120,14 +122,14 @@ class Prior:
         """Inverse of `to_json`.
 
         Raises:
-            ParameterError: a type other than "normal" and "uniform".
+            ParameterError: a type other than "normal" and "uniform", or a number that is missing or none.
         """
         terms: dict[str, Normal | Uniform] = {}
         for name, t in value.items():
             if t.get("type") == "normal":
-                terms[name] = Normal(t["mean"], t["sigma"])
+                terms[name] = Normal(t.get("mean"), t.get("sigma"))
             elif t.get("type") == "uniform":
-                terms[name] = Uniform(t["low"], t["high"], t.get("log_density"))
+                terms[name] = Uniform(t.get("low"), t.get("high"), t.get("log_density"))
             else:
                 raise ParameterError(f"prior of {name!r}: type {t.get('type')!r} is neither normal nor uniform")
         return cls(terms)

@@ -61,6 +61,9 @@ def test_json_is_lossless():
         (lambda: Prior({"a": 3.0}), "expected Normal or Uniform, got float"),
         (lambda: Prior({"z": Normal()}).logpdf(SPACE, np.zeros((1, 3))), "no parameter 'z'"),
         (lambda: Prior.from_json({"a": {"type": "cauchy"}}), "neither normal nor uniform"),
+        (lambda: Normal("0", 1.0), "mean of Normal must be a number, got '0'"),
+        (lambda: Uniform(0.0, None), "high of Uniform must be a number, got None"),
+        (lambda: Prior.from_json({"a": {"type": "normal", "sigma": 1.0}}), "mean of Normal must be a number"),
     ],
 )
 def test_priors_that_are_refused(make, message):

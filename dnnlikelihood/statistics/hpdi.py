@@ -10,6 +10,7 @@ var f = f R(K) / (n h); otherwise it is noise and is closed or dropped.
 
 from __future__ import annotations
 
+import numbers
 from dataclasses import replace
 from typing import Any
 
@@ -63,8 +64,8 @@ def hpdi(
 
 
 def _check(level: float) -> None:
-    if not 0 < level < 1:
-        raise DomainError(f"level {level} must lie strictly between 0 and 1, such as 0.6827 or 0.95")
+    if not (isinstance(level, numbers.Real) and 0 < level < 1):
+        raise DomainError(f"level {level!r} must be a number strictly between 0 and 1, such as 0.6827 or 0.95")
 
 
 def _from_sample(

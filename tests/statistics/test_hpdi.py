@@ -146,7 +146,7 @@ def test_kolmogorov_smirnov_agrees_with_scipy(rng):
     assert ks_two_sample(x, y + 1)[1] < 1e-10
 
 
-@pytest.mark.parametrize("level", [0.0, 1.0, -0.1, 95, np.nan])
+@pytest.mark.parametrize("level", [0.0, 1.0, -0.1, 95, np.nan, "0.68", None])
 def test_levels_are_probabilities(level):
     with pytest.raises(DomainError, match="level"):
         hpdi(np.arange(100.0), level)
