@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .composition import combine
+    from .combination import combine
     from .data import Data
     from .dnnlik import DnnLik
     from .errors import DnnLikelihoodError
@@ -33,7 +33,7 @@ _HOME = {
     "PublishedLikelihood": "published",
     "Sampler": "sampler",
     "Uniform": "priors",
-    "combine": "composition",
+    "combine": "combination",
     "open": "published",
 }
 

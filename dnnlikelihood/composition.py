@@ -5,7 +5,8 @@ All of them are one formula, and so one class:
     logpdf(phi) = sum_k logpdf_k(A_k phi + b_k)  +  c + l.phi - 1/2 phi^T Q phi
 
 `condition` selects columns (A) and fixes the rest (b); `reparametrise` has a general A; `combine` sums; priors are at
-most quadratic, so exchanging or correlating them only changes c, l and Q.
+most quadratic, so exchanging or correlating them only changes c, l and Q. Where the terms have heads, the sum is one of
+each head.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from .errors import DomainError, ParameterError, ShapeError
 from .jsonfiles import fingerprint
 from .parameters import Parameter, ParameterSpace, Role
 from .priors import Normal, Prior
-from .protocols import Kind, LogDensity
+from .protocols import Kind, Labels, LogDensity
 
-__all__ = ["Composite", "combine"]
+__all__ = ["Composite", "Quadratic", "Selected", "Term"]
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,7 @@ class Composite(LogDensity):
         self.kind = kind
         self.correction = correction or Quadratic.zero(len(parameters))
         self.shaped = shaped
+        self.heads = _heads([t.density for t in self.terms])
         self.rounding = sum(t.density.rounding for t in self.terms)
 
     @property
@@ -139,6 +141,43 @@ class Composite(LogDensity):
             value, grad = value + v, grad + g @ t.matrix
         return value, grad
 
+    def _heads_logpdf(self, theta: np.ndarray) -> np.ndarray:
+        return self.correction.value(theta)[:, None] + sum(t.density._heads_logpdf(t.theta(theta)) for t in self.terms)
+
+    def _heads_logpdf_and_grad(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        value = self.correction.value(theta)[:, None]
+        grad = (self.correction.linear - theta @ self.correction.matrix)[:, None]
+        for t in self.terms:
+            v, g = t.density._heads_logpdf_and_grad(t.theta(theta))
+            value, grad = value + v, grad + g @ t.matrix
+        return value, grad
+
+    def label(self, theta: Any) -> Labels:
+        """As for every density; a row stands where it stands in every term."""
+        theta = self.points(theta)
+        n, inside, h = len(theta), self._within(theta), (self.n_outputs,) if self.heads else ()
+        value, ok, reason = np.full((n, *h), -np.inf), np.ones(n, bool), np.full(n, "", object)
+        grad = np.zeros((n, *h, theta.shape[1])) if self.has_gradient else None
+        phi = theta[inside]
+        parts = [t.density.label(t.theta(phi)) for t in self.terms]
+        column = (slice(None),) + (None,) * len(h)
+        value[inside] = self.correction.value(phi)[column] + sum(p.value for p in parts)
+        if grad is not None:
+            own = (self.correction.linear - phi @ self.correction.matrix)[column]
+            grad[inside] = own + sum(p.gradient @ t.matrix for p, t in zip(parts, self.terms, strict=True))  # type: ignore[operator]
+        for part in parts:
+            reason[inside] = np.where(ok[inside], part.reason, reason[inside])
+            ok[inside] &= part.ok
+        return Labels(value, grad, ok, reason.astype(str))
+
+    def select(self, head: str) -> LogDensity:
+        """One head, selected in every term."""
+        self.head_index(head)
+        if not self.heads:
+            return self
+        terms = [replace(t, density=t.density.select(head)) for t in self.terms]
+        return Composite(terms, self.parameters, self.prior, self.kind, self.correction, self.shaped)
+
     def _logpdf_grad_hess(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         value = self.correction.value(theta)
         grad = self.correction.linear - theta @ self.correction.matrix
@@ -165,7 +204,65 @@ class Composite(LogDensity):
         return logpdf
 
 
-def _select(names: Sequence[str], among: ParameterSpace) -> np.ndarray:
+class Selected(LogDensity):
+    """One head of a density with several, as a density of its own."""
+
+    def __init__(self, density: LogDensity, column: int) -> None:
+        self.density = density
+        self.column = column
+        self.parameters = density.parameters
+        self.prior = density.prior
+        self.kind = density.kind
+        self.rounding = density.rounding
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 of that of the density (of its parameters, where it has none) and the head."""
+        whole = getattr(self.density, "fingerprint", None) or self.density.parameters.to_json()
+        return fingerprint([whole, self.density.heads[self.column]])
+
+    @property
+    def has_gradient(self) -> bool:
+        """Whether the density has one."""
+        return self.density.has_gradient
+
+    def has_flat_prior(self, name: str) -> bool:
+        """As of the density."""
+        return self.density.has_flat_prior(name)
+
+    def known_point(self) -> np.ndarray | None:
+        """That of the density."""
+        return self.density.known_point()
+
+    def _inside(self, theta: np.ndarray) -> np.ndarray:
+        return self.density._inside(theta)
+
+    def _logpdf(self, theta: np.ndarray) -> np.ndarray:
+        return self.density._heads_logpdf(theta)[:, self.column]
+
+    def _logpdf_and_grad(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        value, grad = self.density._heads_logpdf_and_grad(theta)
+        return value[:, self.column], grad[:, self.column]
+
+    def label(self, theta: Any) -> Labels:
+        """The labels of that head alone."""
+        value, grad, ok, reason = self.density.label(theta)
+        return Labels(value[:, self.column], None if grad is None else grad[:, self.column], ok, reason)
+
+
+def _heads(densities: Sequence[LogDensity]) -> tuple[str, ...]:
+    """What several densities have in common.
+
+    Raises:
+        ParameterError: they have different heads, so that no sum of them means anything.
+    """
+    heads = {d.heads for d in densities}
+    if len(heads) > 1:
+        raise ParameterError(f"the likelihoods have different heads, {sorted(heads)}: select(head) from each first")
+    return heads.pop()
+
+
+def columns_of(names: Sequence[str], among: ParameterSpace) -> np.ndarray:
     """(len(names), len(among)) matrix that picks columns by name; a row of zeros where a name is absent."""
     matrix = np.zeros((len(names), len(among)))
     for row, name in enumerate(names):
@@ -174,8 +271,8 @@ def _select(names: Sequence[str], among: ParameterSpace) -> np.ndarray:
     return matrix
 
 
-def _shaped(density: LogDensity) -> frozenset[str]:
-    """See Composite."""
+def inseparable(density: LogDensity) -> frozenset[str]:
+    """Names of the parameters whose prior cannot be exchanged: see `Composite`."""
     return density.shaped if isinstance(density, Composite) else frozenset()
 
 
@@ -186,16 +283,16 @@ def with_prior(density: LogDensity, prior: Prior) -> Composite:
         ParameterError: a name the density does not have, or whose prior cannot be taken out: that of a correlated
             pair, or of a combination of older parameters with priors.
     """
-    space, shaped = density.parameters, _shaped(density)
+    space, shaped = density.parameters, inseparable(density)
     space.indices(list(prior.terms))
-    inseparable = sorted(shaped & set(prior.terms))
-    if inseparable:
+    fast = sorted(shaped & set(prior.terms))
+    if fast:
         raise ParameterError(
-            f"the prior of {inseparable} is correlated, or made of priors of older parameters, and cannot be taken "
+            f"the prior of {fast} is correlated, or made of priors of older parameters, and cannot be taken "
             "out; exchange priors first, then reparametrise or combine"
         )
     correction = Quadratic.zero(len(space)).plus(density.prior.only(prior.terms), space, -1.0).plus(prior, space, 1.0)
-    kind: Kind = "profiled" if density.kind == "profiled" and not prior else "posterior"
+    kind: Kind = "posterior" if prior.terms else density.kind
     term = Term(density, np.eye(len(space)), np.zeros(len(space)))
     return Composite([term], space, density.prior.replace(prior), kind, correction, shaped)
 
@@ -220,8 +317,8 @@ def condition(density: LogDensity, fixed: Mapping[str, float]) -> Composite:
         if not low[i] <= offset[i] <= high[i]:
             raise DomainError(f"{space.names[i]} = {offset[i]} is outside [{low[i]}, {high[i]}]")
     remaining = space.subset(free)
-    term = Term(density, _select(space.names, remaining), offset)
-    return Composite([term], remaining, density.prior.only(free), density.kind, None, _shaped(density) & set(free))
+    term = Term(density, columns_of(space.names, remaining), offset)
+    return Composite([term], remaining, density.prior.only(free), density.kind, None, inseparable(density) & set(free))
 
 
 def rename(density: LogDensity, names: Mapping[str, str]) -> Composite:
@@ -233,7 +330,7 @@ def rename(density: LogDensity, names: Mapping[str, str]) -> Composite:
         density.prior.rename(names),
         density.kind,
         None,
-        frozenset(names.get(n, n) for n in _shaped(density)),
+        frozenset(names.get(n, n) for n in inseparable(density)),
     )
 
 
@@ -263,7 +360,7 @@ def reparametrise(density: LogDensity, matrix: Any, names: Sequence[str]) -> Com
         if len(feeds) == 1 and single[feeds[0]] and a[feeds[0], j] == 1:
             parameters.append(replace(old[0], name=name))
             kept.append((old[0].name, name))
-            if old[0].name in _shaped(density):
+            if old[0].name in inseparable(density):
                 shaped.add(name)
             continue
         kinks = {k / a[i, j] for i in feeds if single[i] for k in space.parameters[i].kinks}
@@ -298,88 +395,3 @@ def _range_as_bounds(density: LogDensity, names: Sequence[str]) -> LogDensity:
     return Composite(
         [Term(density, np.eye(d), np.zeros(d))], ParameterSpace(tuple(parameters)), density.prior, density.kind
     )
-
-
-def combine(
-    densities: Sequence[LogDensity],
-    shared: Sequence[str] = (),
-    correlated: Mapping[tuple[str, str], float] | None = None,
-) -> Composite:
-    """The product of independent likelihoods, as one density.
-
-    Args:
-        densities: at least two. Equal names mean one parameter only if they are listed in `shared`.
-        shared: names of parameters that several densities have in common; a common prior counts once.
-        correlated: {(name, name): rho} for pairs of parameters with Normal priors: their priors become one
-            bivariate normal with correlation rho, -1 < rho < 1. A parameter may be in one pair.
-
-    Raises:
-        ParameterError: equal names that are not shared, shared names nobody has or with different priors or
-            bounds, correlations of parameters without a Normal prior.
-    """
-    densities = tuple(densities)
-    if len(densities) < 2:
-        raise ParameterError("combine needs at least two log-densities")
-    seen: dict[str, Parameter] = {}
-    priors: dict[str, Any] = {}
-    counted: list[tuple[int, str]] = []
-    for k, density in enumerate(densities):
-        for p in density.parameters:
-            term = density.prior.terms.get(p.name)
-            if p.name not in seen:
-                seen[p.name] = p
-                if term is not None:
-                    priors[p.name] = term
-                continue
-            if p.name not in shared:
-                raise ParameterError(
-                    f"{p.name!r} is in several likelihoods: list it in `shared`, or rename one of them"
-                )
-            if p.bounds != seen[p.name].bounds or p.role != seen[p.name].role:
-                raise ParameterError(f"shared parameter {p.name!r} has different bounds or roles")
-            if term is not None and p.name in priors:
-                if term != priors[p.name]:
-                    raise ParameterError(
-                        f"shared parameter {p.name!r} has different priors: {term} and {priors[p.name]}"
-                    )
-                counted.append((k, p.name))
-            elif term is not None:
-                priors[p.name] = term
-            seen[p.name] = replace(seen[p.name], kinks=tuple(sorted({*seen[p.name].kinks, *p.kinks})))
-    nobody = [n for n in shared if sum(n in d.parameters.names for d in densities) < 2]
-    if nobody:
-        raise ParameterError(f"shared parameters {nobody} are not in two of the likelihoods")
-    space = ParameterSpace(tuple(seen.values()))
-    prior = Prior(priors)
-    correction = Quadratic.zero(len(space))
-    for k, name in counted:
-        correction = correction.plus(densities[k].prior.only([name]), space, -1.0)
-    for pair, rho in (correlated or {}).items():
-        correction = _correlate(correction, prior, space, pair, rho)
-    involved = [name for pair in (correlated or {}) for name in pair]
-    if len(set(involved)) < len(involved):
-        raise ParameterError("a parameter may appear in one correlated pair only")
-    terms = [Term(d, _select(d.parameters.names, space), np.zeros(len(d.parameters))) for d in densities]
-    kinds = {d.kind for d in densities}
-    kind: Kind = "profiled" if "profiled" in kinds else "posterior" if "posterior" in kinds else "likelihood"
-    shaped = frozenset(involved).union(*(_shaped(d) for d in densities))
-    return Composite(terms, space, prior, kind, correction, shaped)
-
-
-def _correlate(
-    correction: Quadratic, prior: Prior, space: ParameterSpace, pair: tuple[str, str], rho: float
-) -> Quadratic:
-    """Replace two independent normal priors by a bivariate one: adds log N2 - log N - log N."""
-    terms = [prior.terms.get(n) for n in pair]
-    if not all(isinstance(t, Normal) for t in terms) or not -1 < rho < 1:
-        raise ParameterError(f"correlation {rho} of {pair} needs two parameters with Normal priors and -1 < rho < 1")
-    i = space.indices(pair)
-    mean = np.array([t.mean for t in terms])  # type: ignore[union-attr]
-    sigma = np.array([t.sigma for t in terms])  # type: ignore[union-attr]
-    covariance = np.array([[1, rho], [rho, 1]]) * np.outer(sigma, sigma)
-    extra = np.linalg.inv(covariance) - np.diag(sigma**-2)
-    linear, matrix = correction.linear.copy(), correction.matrix.copy()
-    linear[i] += extra @ mean
-    matrix[np.ix_(i, i)] += extra
-    constant = correction.constant - 0.5 * np.log1p(-(rho**2)) - 0.5 * mean @ extra @ mean
-    return Quadratic(float(constant), linear, matrix)

@@ -7,13 +7,17 @@ surrogate both satisfy it, so whatever is asked of one can be asked of the other
 
 To write a new one, subclass, set `parameters`, `prior` and `kind`, and implement `_logpdf` for points that are already
 float64, of the right shape and inside the support. The public methods here do all checking, once, for everybody.
+
+A density may have several outputs over the same parameters, its `heads` (a profiled likelihood of the observed and of
+the Asimov data, say). `heads_logpdf` answers with all of them, (n, H); `logpdf` is the first; `select(head)` is one of
+them as a density of its own. A density without heads is a single output.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -24,9 +28,22 @@ from .priors import Prior
 if TYPE_CHECKING:
     from .composition import Composite
 
-__all__ = ["Kind", "LogDensity"]
+__all__ = ["Kind", "Labels", "LogDensity"]
 
 Kind = Literal["likelihood", "posterior", "profiled"]
+
+
+class Labels(NamedTuple):
+    """What a surrogate may learn from at some points, and where there is nothing to learn."""
+
+    value: np.ndarray
+    """(n,) logpdf, or (n, H) of a density with heads; -inf outside the support, anything where not `ok`."""
+    gradient: np.ndarray | None
+    """(n, d) or (n, H, d); None if the density has none."""
+    ok: np.ndarray
+    """(n,) bool: False where the number is not what it should be, a fit that failed say."""
+    reason: np.ndarray
+    """(n,) of str: why not, in a few words; "" where `ok`."""
 
 
 class LogDensity(ABC):
@@ -36,11 +53,13 @@ class LogDensity(ABC):
         parameters: the columns of theta.
         prior: the prior terms that are inside the number `logpdf` returns (and that `with_prior` can take out).
         kind: "likelihood" (no prior inside), "posterior" (prior inside), "profiled" (nuisances maximised away).
+        heads: names of the outputs, () for a plain density.
     """
 
     parameters: ParameterSpace
     prior: Prior
     kind: Kind
+    heads: tuple[str, ...] = ()
 
     # What an implementation provides --------------------------------------------------------------------------------
 
@@ -64,6 +83,15 @@ class LogDensity(ABC):
         _, down = self._logpdf_and_grad((theta[:, None, :] - shift).reshape(-1, d))
         hess = (up - down).reshape(n, d, d) / (2 * step[:, :, None])
         return value, grad, 0.5 * (hess + hess.transpose(0, 2, 1))
+
+    def _heads_logpdf(self, theta: np.ndarray) -> np.ndarray:
+        """(n, d) -> (n, H) of all heads, of which `_logpdf` is the first; a density with heads implements it."""
+        return self._logpdf(theta)[:, None]
+
+    def _heads_logpdf_and_grad(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(n, d) -> (n, H), (n, H, d)."""
+        value, grad = self._logpdf_and_grad(theta)
+        return value[:, None], grad[:, None]
 
     _hessian_step: float = 1e-5
     rounding: float = 0.0
@@ -152,6 +180,62 @@ class LogDensity(ABC):
             self._check(value[inside], theta[inside], grad[inside])
         return value, grad, hess
 
+    def heads_logpdf(self, theta: Any) -> np.ndarray:
+        """(n, d) -> (n, H) log-density of every head; one column for a plain density. -inf outside the support."""
+        theta = self.points(theta)
+        out = np.full((len(theta), self.n_outputs), -np.inf)
+        inside = self._within(theta)
+        if inside.any():
+            out[inside] = self._check_heads(np.asarray(self._heads_logpdf(theta[inside]), float), theta[inside])
+        return out
+
+    def heads_logpdf_and_grad(self, theta: Any) -> tuple[np.ndarray, np.ndarray]:
+        """(n, d) -> (n, H), (n, H, d): value and gradient of every head; outside the support -inf and zeros.
+
+        Raises:
+            LikelihoodError: no gradient here, or a value that is no log-density.
+        """
+        theta = self.points(theta)
+        shape = (len(theta), self.n_outputs)
+        value, grad = np.full(shape, -np.inf), np.zeros((*shape, theta.shape[1]))
+        inside = self._within(theta)
+        if inside.any():
+            values, grads = self._heads_logpdf_and_grad(theta[inside])
+            value[inside], grad[inside] = self._check_heads(values, theta[inside], grads), grads
+        return value, grad
+
+    def label(self, theta: Any) -> Labels:
+        """What a surrogate is to learn at points (n, d): the values of all heads, gradients if there are any.
+
+        Here every answer is a label. A density whose answers come from fits overrides this, and says where they failed.
+
+        Raises:
+            LikelihoodError: NaN or +inf.
+        """
+        theta = self.points(theta)
+        gradient = None
+        if self.has_gradient:
+            value, gradient = self.heads_logpdf_and_grad(theta) if self.heads else self.logpdf_and_grad(theta)
+        else:
+            value = self.heads_logpdf(theta) if self.heads else self.logpdf(theta)
+        return Labels(value, gradient, np.ones(len(theta), bool), np.full(len(theta), ""))
+
+    @property
+    def n_outputs(self) -> int:
+        """The number H of columns of `heads_logpdf`: that of the heads, 1 for a plain density."""
+        return max(1, len(self.heads))
+
+    def head_index(self, head: str) -> int:
+        """The column of a head; a plain density has the one output "logpdf".
+
+        Raises:
+            ParameterError: no such head; the message lists those there are.
+        """
+        known = self.heads or ("logpdf",)
+        if head not in known:
+            raise ParameterError(f"no head {head!r}; this density has {', '.join(map(repr, known))}")
+        return known.index(head)
+
     def trace(self) -> Callable[[Any], Any]:
         """The same log-density as a function of a float64 TensorFlow tensor (n, d) -> (n,), differentiable."""
         from .tracing import masked
@@ -190,10 +274,25 @@ class LogDensity(ABC):
         return rename(self, names)
 
     def select(self, head: str) -> LogDensity:
-        """One of several outputs as a density of its own; a density with a single output has the head "logpdf"."""
-        if head != "logpdf":
-            raise ParameterError(f"no head {head!r}; this density has one, 'logpdf'")
-        return self
+        """One of several outputs as a density of its own; a plain density has the one output "logpdf".
+
+        Raises:
+            ParameterError: no such head.
+        """
+        from .composition import Selected
+
+        column = self.head_index(head)
+        return Selected(self, column) if self.heads else self
+
+    def _check_heads(self, value: np.ndarray, theta: np.ndarray, grad: np.ndarray | None = None) -> np.ndarray:
+        """The values (n, H) and gradients (n, H, d) if they are what they should be."""
+        expected = (len(theta), self.n_outputs)
+        if value.shape != expected or (grad is not None and grad.shape != (*expected, theta.shape[1])):
+            shapes = str(value.shape) if grad is None else f"{value.shape} and {grad.shape}"
+            raise LikelihoodError(f"heads_logpdf returned shape {shapes} for {len(theta)} points, expected {expected}")
+        for h in range(self.n_outputs):
+            self._check(value[:, h], theta, None if grad is None else grad[:, h])
+        return value
 
     def _check(self, value: np.ndarray, theta: np.ndarray, grad: np.ndarray | None = None) -> None:
         if value.shape != (len(theta),):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
+from profiled_gaussian import ProfiledGaussian
 
 from dnnlikelihood import Likelihood, Normal, ParameterSpace, Prior, Uniform, combine
 from dnnlikelihood.parameters import Parameter
@@ -219,6 +220,29 @@ def _simplified() -> Case:
     source = {"observed": [12, 7], "signal": [3.0, 2.0], "mean": [10.0, 6.0], "third_moment": [1.0, 0.5]}
     density = Likelihood.from_source("simplified", covariance=second, **source)
     return Case(density, np.zeros(len(density.parameters)), 0.3)
+
+
+@case("heads")
+def _heads() -> Case:
+    return Case(ProfiledGaussian(), np.zeros(3), outside=np.array([2.5, 0.0, 0.0]))
+
+
+@case("one head")
+def _one_head() -> Case:
+    return Case(ProfiledGaussian().select("asimov"), np.zeros(3), outside=np.array([2.5, 0.0, 0.0]))
+
+
+@case("heads, composed")
+def _heads_composed() -> Case:
+    matrix = np.array([[1.0, 0.0, 0.0], [0.3, 1.0, 0.0], [0.0, -0.5, 2.0]])
+    density = ProfiledGaussian().reparametrise(matrix, ["u", "v", "w"]).with_prior(Prior({"v": Normal(0.1, 2.0)}))
+    return Case(density.rename({"u": "t"}).condition({"w": 0.1}), np.zeros(2), outside=np.array([2.5, 0.0]))
+
+
+@case("heads, two analyses")
+def _heads_combined() -> Case:
+    other = ProfiledGaussian(seed=6).rename({"c1": "e1"})
+    return Case(combine([ProfiledGaussian(), other], shared=["c0", "c2"]), np.zeros(4))
 
 
 @case("DnnLik")

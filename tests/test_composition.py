@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 from contracts import COVARIANCE, MEAN, SPACE, banana, gaussian, toy
+from profiled_gaussian import ProfiledGaussian
 from scipy import stats
 
 from dnnlikelihood import Likelihood, Normal, ParameterSpace, Prior, Uniform, combine
-from dnnlikelihood.errors import DomainError, ParameterError, ShapeError
+from dnnlikelihood.errors import DomainError, LikelihoodError, ParameterError, ShapeError
 
 
 def normal(mean, covariance, names):
@@ -202,3 +203,51 @@ def test_fingerprints_tell_compositions_apart():
     }
     assert same[0] == same[1]
     assert len(others | set(same)) == 5
+
+
+def test_no_prior_is_no_posterior():
+    assert gaussian().with_prior(Prior({})).kind == "likelihood"
+    assert ProfiledGaussian().with_prior(Prior({})).kind == "profiled"
+    assert gaussian().with_prior(Prior({"a": Normal()})).kind == "posterior"
+    assert gaussian().with_prior(Prior({"a": Normal()})).with_prior(Prior({})).kind == "posterior"
+
+
+def test_heads_go_through_every_composition(rng):
+    """Against the closed form, head by head: a line in the space of the coefficients, under a prior."""
+    density = ProfiledGaussian()
+    matrix = np.array([[1.0, 0.0], [0.5, 0.2], [0.0, 1.0]])
+    prior = Prior({"s": Normal(0.2, 0.7)})
+    composed = density.reparametrise(matrix, ["s", "t"]).with_prior(prior)
+    phi = 0.4 * rng.normal(size=(20, 2))
+    expected = density.heads_logpdf(phi @ matrix.T) + stats.norm.logpdf(phi[:, :1], 0.2, 0.7)
+    assert composed.heads == ("observed", "asimov")
+    np.testing.assert_allclose(composed.heads_logpdf(phi), expected, atol=1e-11)
+    np.testing.assert_allclose(composed.select("asimov").logpdf(phi), expected[:, 1], atol=1e-11)
+    assert composed.kind == "posterior"
+
+
+def test_likelihoods_of_different_heads_do_not_add_up():
+    with pytest.raises(ParameterError, match=r"different heads.*select\(head\) from each first"):
+        combine([ProfiledGaussian(), gaussian()])
+    both = combine([ProfiledGaussian().select("asimov"), gaussian()])
+    assert both.heads == ()
+
+
+def test_a_label_of_a_sum_stands_where_every_term_stands():
+    one, other = ProfiledGaussian(fails=0.5), ProfiledGaussian(seed=6, fails=1.0).rename({"c1": "e1"})
+    both = combine([one, other], shared=["c0", "c2"])
+    theta = np.array([[0.4, 0.1, 0, 0], [0.7, 0.1, 0, 0], [1.5, 0.1, 0, 0], [3.0, 0.1, 0, 0]])
+    value, gradient, ok, reason = both.label(theta)
+    assert ok.tolist() == [True, False, False, True]
+    assert reason.tolist() == ["", "not converged", "not converged", ""]
+    assert value[3].tolist() == [-np.inf, -np.inf]
+    np.testing.assert_allclose(value[0], both.heads_logpdf(theta[0])[0], atol=1e-12)
+    np.testing.assert_allclose(gradient[0], both.heads_logpdf_and_grad(theta[0])[1][0], atol=1e-12)
+    assert both.select("observed").label(theta).value.shape == (4,)
+
+
+def test_a_density_that_misstates_its_heads_is_refused():
+    density = ProfiledGaussian()
+    density.heads = ("observed", "asimov", "expected")
+    with pytest.raises(LikelihoodError, match=r"shape \(1, 2\) for 1 points, expected \(1, 3\)"):
+        density.heads_logpdf(np.zeros(3))

@@ -5,7 +5,7 @@ import pytest
 from contracts import CASES
 
 from dnnlikelihood import Normal, Prior
-from dnnlikelihood.errors import LikelihoodError, ShapeError
+from dnnlikelihood.errors import LikelihoodError, ParameterError, ShapeError
 
 every = pytest.mark.parametrize("name", CASES)
 
@@ -57,6 +57,47 @@ def test_rows_are_independent(name):
         np.testing.assert_allclose(
             case.density.logpdf_and_grad(theta)[1], alone, rtol=1e-9, atol=1e-8 + case.density.rounding
         )
+
+
+@every
+def test_heads_are_densities_of_their_own(name):
+    """Whatever is asked of all heads at once, each selected head answers alike, and logpdf is the first."""
+    case = CASES[name]()
+    density, theta = case.density, case.points(4)
+    if case.outside is not None:
+        theta = np.vstack([theta, case.outside])
+    heads = density.heads or ("logpdf",)
+    assert len(set(heads)) == len(heads) == density.n_outputs
+    value = density.heads_logpdf(theta)
+    assert value.shape == (len(theta), len(heads))
+    np.testing.assert_array_equal(np.isfinite(value), np.repeat(density.support(theta)[:, None], len(heads), axis=1))
+    np.testing.assert_array_equal(value[:, 0], density.logpdf(theta))
+    for h, head in enumerate(heads):
+        one = density.select(head)
+        assert one.heads == ()
+        assert (one.parameters, one.prior, one.kind) == (density.parameters, density.prior, density.kind)
+        np.testing.assert_allclose(one.logpdf(theta), value[:, h], rtol=1e-12, atol=1e-9)
+        if density.has_gradient:
+            values, gradients = density.heads_logpdf_and_grad(theta)
+            assert gradients.shape == (*value.shape, theta.shape[1])
+            np.testing.assert_allclose(values, value, rtol=1e-12, atol=1e-9)
+            np.testing.assert_allclose(
+                gradients[:, h], one.logpdf_and_grad(theta)[1], rtol=1e-9, atol=1e-8 + density.rounding
+            )
+    with pytest.raises(ParameterError, match=f"no head 'nobody'; this density has '{heads[0]}'"):
+        density.select("nobody")
+
+
+@every
+def test_labels_are_the_values(name):
+    case = CASES[name]()
+    density, theta = case.density, case.points(4)
+    labels = density.label(theta)
+    assert labels.ok.all()
+    assert set(labels.reason) == {""}
+    expected = density.heads_logpdf(theta) if density.heads else density.logpdf(theta)
+    np.testing.assert_allclose(labels.value, expected, rtol=1e-12, atol=1e-9)
+    assert (labels.gradient is not None) == density.has_gradient
 
 
 @every
