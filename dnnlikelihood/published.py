@@ -28,10 +28,10 @@ import numpy as np
 
 from .ensemble import Domain
 from .errors import ConfigError, DomainError, IntegrityError, MissingArtifact, SchemaError
-from .export.runtimes import OnnxModel
+from .export.runtimes import Answers, OnnxModel
 from .jsonfiles import read_json
 from .parameters import ParameterSpace
-from .priors import Prior
+from .priors import Prior, PriorColumns
 from .protocols import LogDensity
 from .runlog import RunLog
 from .store import check_manifest
@@ -183,7 +183,7 @@ class PublishedLikelihood(LogDensity):
         """Value and gradient (zeros if the model has none), guarded by the `in_domain` of the same evaluation."""
         theta = self.points(theta)
         value, grad = np.full(len(theta), -np.inf), np.zeros(theta.shape)
-        inside = self.parameters.inside(theta) & self.prior.columns(self.parameters).inside(theta)
+        inside = self._supported(theta)
         if inside.any():
             points = theta[inside]
             answers = model(points)
@@ -195,6 +195,14 @@ class PublishedLikelihood(LogDensity):
             if slope is not None:
                 grad[inside] = np.where(known[:, None], slope, nothing[1])
         return value, grad
+
+    @cached_property
+    def _ranges(self) -> PriorColumns:
+        return self.prior.columns(self.parameters)
+
+    def _supported(self, theta: np.ndarray) -> np.ndarray:
+        """(n,) bool: within the bounds and the ranges of the prior."""
+        return self.parameters.inside(theta) & self._ranges.inside(theta)
 
     def logpdf(self, theta: Any) -> np.ndarray:
         """(n, d) -> (n,) log-density, -inf outside the support; outside the domain what the policy says.
@@ -229,6 +237,27 @@ class PublishedLikelihood(LogDensity):
         if self.outside == "raise":
             self._judge(points, answers["in_domain"])
         return np.where(answers["in_domain"], answers["error"], np.inf)
+
+    def answers(self, theta: Any, *, gradient: bool = False) -> Answers:
+        """All that the file says of each point, from one evaluation and under no policy.
+
+        Outside the support logpdf is -inf and its gradient 0. Outside the domain stand the plain numbers, which mean
+        nothing there: whoever takes them looks at `in_domain`.
+
+        Args:
+            theta: (n, d) points.
+            gradient: whether the gradient is computed too.
+
+        Returns:
+            logpdf, error, spread (n,) in nats, in_domain (n,) bool, and gradient (n, d).
+        """
+        points = self.points(theta)
+        answers = (self._gradients if gradient else self._values)(points)
+        beyond = ~self._supported(points)
+        answers["logpdf"][beyond] = -np.inf
+        if gradient:
+            answers["gradient"][beyond] = 0.0
+        return answers
 
     def spread(self, theta: Any) -> np.ndarray:
         """(n, d) -> (n,) standard deviation of the members, nats."""

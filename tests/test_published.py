@@ -69,6 +69,21 @@ def test_close_to_the_truth_it_was_made_from(model, theta):
     assert np.allclose(grad, truth.logpdf_and_grad(theta)[1], atol=0.1)
 
 
+def test_everything_from_one_evaluation(model, theta):
+    found = model.answers(theta, gradient=True)
+    value, grad = model.logpdf_and_grad(theta)
+    assert np.array_equal(found["logpdf"], value)
+    assert np.array_equal(found["gradient"], grad)
+    assert np.array_equal(found["error"], model.error(theta))
+    assert np.array_equal(model.answers(theta)["spread"], model.spread(theta))
+    assert model.answers(FAR)["in_domain"].tolist() == [True, False]
+    assert np.isfinite(model.answers(FAR)["logpdf"]).all(), "under no policy"
+    beyond = model.answers([[np.inf, 0.0, 0.0]], gradient=True)
+    assert beyond["logpdf"][0] == -np.inf
+    assert not beyond["gradient"].any()
+    assert not beyond["in_domain"][0]
+
+
 def test_reference_pairs(model):
     pairs = model.reference()
     assert np.allclose(model.logpdf(pairs["theta"]), pairs["logpdf"], rtol=0, atol=1e-5)
