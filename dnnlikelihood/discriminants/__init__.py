@@ -1,0 +1,1 @@
+"""Systematic-aware discriminants: event models, trainers, binnings, templates and workspaces."""
