@@ -22,20 +22,20 @@ import numpy as np
 
 from .composition import Composite
 from .config import require
+from .dataset.hdf5files import check_shapes, open_checked, write_columns
+from .dataset.labelling import Partial, label, same_values
+from .dataset.provenance import DataConfig, Provenance
+from .dataset.rows import Column, checked_column, finite_points, finite_rows, row_hashes
+from .dataset.splitting import SPLITS, Split, deal, duplicates, first_of_each, split_codes
+from .dataset.table import Rows, Table
 from .errors import CorruptFile, ParameterError, ShapeError, StaleArtifact
-from .hdf5files import check_shapes, open_checked, write_columns
 from .jsonfiles import fingerprint, validate
-from .labelling import Partial, label, same_values
 from .parameters import ParameterSpace
 from .priors import Prior
 from .protocols import Kind, LogDensity
-from .provenance import DataConfig, Provenance
 from .results import Samples
-from .rows import Column, checked_column, finite_points, finite_rows, row_hashes
 from .runlog import RunLog
-from .splitting import SPLITS, Split, deal, duplicates, first_of_each, split_codes
 from .store import Artifact, lock
-from .table import Rows, Table
 
 __all__ = ["Data", "DataConfig", "Provenance", "Rows", "weights_flat_in_logpdf"]
 

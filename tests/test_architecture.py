@@ -8,7 +8,7 @@ import pytest
 import dnnlikelihood
 
 PACKAGE = Path(dnnlikelihood.__file__).parent
-FOLDERS = {"sources", "sampling", "networks", "statistics", "discriminants", "export", "plots"}
+FOLDERS = {"dataset", "sources", "sampling", "networks", "statistics", "discriminants", "export", "plots"}
 NOUNS = {"likelihood", "sampler", "data", "dnnlik", "published", "inference", "discriminant"}
 OUTER = {"__main__", "cli", "integrations", "learn", "learn_plots", "curriculum", "compare"}
 HEAVY = {"tensorflow", "tensorflow_probability", "keras", "tf_keras", "scipy", "matplotlib", "emcee", "pyhf", "onnx"}

@@ -15,8 +15,10 @@ import numpy as np
 import pytest
 
 from dnnlikelihood import Data, Likelihood, Normal, ParameterSpace, Prior
-from dnnlikelihood import rows as rows_module
 from dnnlikelihood.data import DataConfig, weights_flat_in_logpdf
+from dnnlikelihood.dataset import rows as rows_module
+from dnnlikelihood.dataset.hdf5files import open_checked, write_columns
+from dnnlikelihood.dataset.rows import Column, row_hashes
 from dnnlikelihood.errors import (
     ArtifactExists,
     ConfigError,
@@ -31,9 +33,7 @@ from dnnlikelihood.errors import (
     ShapeError,
     StaleArtifact,
 )
-from dnnlikelihood.hdf5files import open_checked, write_columns
 from dnnlikelihood.results import Convergence, Samples
-from dnnlikelihood.rows import Column, row_hashes
 from dnnlikelihood.store import check_manifest
 
 SPACE = ParameterSpace.of("x", "y", poi="x")

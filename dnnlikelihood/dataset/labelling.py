@@ -16,13 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from .errors import LikelihoodError, SaveFailed, StaleArtifact
-from .jsonfiles import fingerprint, pretty, read_json
-from .progress import progress_bar
-from .protocols import LogDensity
+from ..errors import LikelihoodError, SaveFailed, StaleArtifact
+from ..jsonfiles import fingerprint, pretty, read_json
+from ..progress import progress_bar
+from ..protocols import LogDensity
+from ..runlog import RunLog
+from ..store import write_text
 from .rows import Column
-from .runlog import RunLog
-from .store import write_text
 
 __all__ = ["Partial", "label", "labels", "same_values"]
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .config import Config, require
-from .parameters import ParameterSpace
-from .priors import Prior
-from .protocols import Kind
+from ..config import Config, require
+from ..parameters import ParameterSpace
+from ..priors import Prior
+from ..protocols import Kind
 
 __all__ = ["DataConfig", "Provenance"]
 

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .config import require
-from .errors import LikelihoodError
+from ..config import require
+from ..errors import LikelihoodError
 from .rows import Column, batches
 from .splitting import SPLITS, Split, split_codes
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .errors import CorruptFile, MissingArtifact, SafetyError
+from ..errors import CorruptFile, MissingArtifact, SafetyError
 from .rows import Column, piece_rows
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from .errors import ConfigError, ShapeError
+from ..errors import ConfigError, ShapeError
 
 __all__ = ["SPLITS", "Split", "deal", "duplicates", "first_of_each", "split_codes"]
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from .errors import LikelihoodError, ShapeError
-from .parameters import ParameterSpace
+from ..errors import LikelihoodError, ShapeError
+from ..parameters import ParameterSpace
 
 __all__ = ["Column", "batches", "checked_column", "finite_points", "finite_rows", "piece_rows", "pieces", "row_hashes"]
 

@@ -1,0 +1,1 @@
+"""What `Data` is made of: columns of rows, their splits, weights and labels, and the files they lie in."""
