@@ -1,0 +1,95 @@
+r"""`EftCounts`: yields of an `EftModel` and their derivatives in closed form, for the profiler (`statistics.counting`).
+
+With y_bp = r_bp Q_bp(c) exp(...) and the slope of an exponent g_kbp = a_kbp + h'(t_k) d_kbp,
+
+    d lambda_b / d t_k        = sum_p y_bp g_kbp
+    d2 lambda_b / d t_k d t_l = sum_p y_bp g_kbp g_lbp + delta_kl h''(t_k) sum_p y_bp d_kbp
+    d lambda_b / d c_i        = 2 sum_p r_bp exp(...) (S_bp x)_i
+
+Jacobians that only shape steps are single precision; values and gradients with respect to c are double.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..statistics.counting import Constraints, Observation
+from .eft_model import BEND, EftModel
+
+__all__ = ["EftCounts", "monomials"]
+
+
+def monomials(c: np.ndarray) -> np.ndarray:
+    """(n, d) -> (n, (d + 1) (d + 2) / 2): x_i x_j, i <= j, of x = (1, c), those with i < j twice."""
+    x = np.concatenate([np.ones((len(c), 1)), c], axis=1)
+    i, j = np.triu_indices(x.shape[1])
+    return x[:, i] * x[:, j] * np.where(i == j, 1.0, 2.0)
+
+
+class EftCounts:
+    """An `EftModel` as a `CountingModel`: inputs are the coefficients (n, d), nuisances t (n, k)."""
+
+    def __init__(self, model: EftModel) -> None:
+        self.model = model
+        k = len(model.nuisances)
+        self.observation = Observation(np.asarray(model.observed, float), np.zeros(k), np.zeros(k))
+        self.constraints = Constraints(np.ones(k), np.zeros(k))
+        self.lower, self.upper, self.start = np.full(k, -np.inf), np.full(k, np.inf), np.zeros(k)
+        self._shape = model.rate.shape
+        size = len(model.coefficients) + 1
+        i, j = np.triu_indices(size)
+        self._triangle = np.ascontiguousarray(model.structure[:, :, i, j].reshape(-1, len(i)).T)
+        even, odd = 0.5 * (model.up + model.down), 0.5 * (model.up - model.down)
+        self._bent = np.flatnonzero(np.any(odd != 0, axis=(1, 2)))
+        """Nuisances whose effect is not symmetric."""
+        self._even, self._odd = even.reshape(k, -1), odd[self._bent].reshape(len(self._bent), -1)
+        both = np.concatenate([even, odd[self._bent]])
+        self._slopes = np.ascontiguousarray(both.transpose(1, 2, 0)).astype(np.float32)
+        """(B, P, k + bent)."""
+        shared = model.structure[:, :, :, 1:] * model.rate[:, model.touched, None, None]
+        self._inputs = 2 * shared.reshape(len(model.bins), -1, size - 1)
+        """(B, signals * (d + 1), d)."""
+
+    def hold(self, x: np.ndarray) -> np.ndarray:
+        """(n, d) -> (n, B, P): the rates, those of signals times Q(c)."""
+        n = len(x)
+        q = (monomials(x) @ self._triangle).reshape(n, self._shape[0], -1)
+        held = np.tile(self.model.rate, (n, 1, 1))
+        held[:, :, self.model.touched] *= q
+        return held
+
+    def _bend(self, nu: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """h(t) and sqrt(t^2 + 0.09) of the nuisances that need it."""
+        root = np.sqrt(nu[:, self._bent] ** 2 + BEND**2)
+        return root - BEND, root
+
+    def _factors(self, nu: np.ndarray) -> np.ndarray:
+        """(n, B, P) exp(...)."""
+        exponent = nu @ self._even
+        if len(self._bent):
+            exponent += self._bend(nu)[0] @ self._odd
+        return np.exp(exponent, out=exponent).reshape(len(nu), *self._shape)
+
+    def expected(self, held: np.ndarray, nu: np.ndarray) -> np.ndarray:
+        """(n, B) lambda."""
+        return np.einsum("nbp,nbp->nb", held, self._factors(nu))
+
+    def jacobian(self, held: np.ndarray, nu: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(n, B) lambda and (n, B, k) d lambda / dt."""
+        yields = self._factors(nu)
+        yields *= held
+        k = nu.shape[1]
+        out = (yields.astype(np.float32).transpose(1, 0, 2) @ self._slopes).transpose(1, 0, 2)
+        jacobian = out[:, :, :k]
+        if len(self._bent):
+            slope = (nu[:, self._bent] / self._bend(nu)[1]).astype(np.float32)
+            jacobian[:, :, self._bent] += out[:, :, k:] * slope[:, None, :]
+        return yields.sum(axis=2), jacobian
+
+    def inputs_jacobian(self, x: np.ndarray, nu: np.ndarray) -> np.ndarray:
+        """(n, B, d) d lambda / dc."""
+        n, bins = len(x), self._shape[0]
+        factors = self._factors(nu)[:, :, self.model.touched]
+        one = np.concatenate([np.ones((n, 1)), x], axis=1)
+        terms = (factors[:, :, :, None] * one[:, None, None, :]).reshape(n, bins, -1)
+        return (terms.transpose(1, 0, 2) @ self._inputs).transpose(1, 0, 2)

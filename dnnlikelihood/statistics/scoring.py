@@ -1,0 +1,249 @@
+"""The steps of `counting`: a pool of fits, each on its own way; those that are done make room for the next."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from .counting import Constraints, CountingFit, CountingModel, Observation
+
+__all__ = ["Pool", "log_likelihood", "pull"]
+
+RISE = 1e-4
+"""The part of a step's promise that has to come true (Armijo)."""
+SHORTEST = 1e-10
+"""A step of which not even this fraction improves log L is none."""
+CREEP = 0.2
+"""Steps whose promise has not shrunk to this fraction of the last one's need the exact curvature."""
+RIDGE = 1e-6
+"""Curvature lent to nuisances without a constraint, relative to what the counts say: it costs 1e-6 of their step."""
+
+
+def pull(counts: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """(n, B) d log L / d lambda = n / lambda - 1, with 0 / 0 = 0."""
+    return np.divide(counts, expected, out=np.zeros(expected.shape), where=counts > 0) - 1.0
+
+
+def log_likelihood(constraints: Constraints, seen: Observation, expected: np.ndarray, nu: np.ndarray) -> np.ndarray:
+    """(n,) log L relative to the saturated one; -inf where a yield cannot be."""
+    value = _poisson(seen.counts, expected)
+    value -= 0.5 * (constraints.precision * (nu - seen.means) ** 2).sum(axis=1)
+    counted = np.flatnonzero(constraints.rate)
+    if len(counted):
+        value += _poisson(seen.auxiliary[:, counted], constraints.rate[counted] * nu[:, counted])
+    return value
+
+
+def _poisson(counts: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """(n,) sum of n log(lambda / n) + n - lambda."""
+    some = counts > 0
+    with np.errstate(all="ignore"):
+        ratio = np.divide(expected, counts, out=np.ones(expected.shape), where=some)
+        value = (counts * np.log(ratio) + counts - expected).sum(axis=1)
+        possible = ((expected > 0) | ((expected == 0) & ~some)).all(axis=1)
+    return np.where(possible & ~np.isnan(value), value, -np.inf)
+
+
+class Pool:
+    """Fits under way: a slot each, refilled until all rows of a block are done.
+
+    Args:
+        model: see `counting.CountingModel`.
+        held: (n, ...) what the model made of the inputs.
+        seen: with a row for each fit.
+        fit: where the results go; `nu` holds the starts.
+        tolerance: nats.
+        max_iterations: of a row.
+        size: number of slots.
+    """
+
+    def __init__(
+        self,
+        model: CountingModel,
+        held: np.ndarray,
+        seen: Observation,
+        fit: CountingFit,
+        tolerance: float,
+        max_iterations: int,
+        size: int,
+    ) -> None:
+        self.model, self.held, self.seen, self.fit = model, held, seen, fit
+        self.tolerance, self.max_iterations, self.size = tolerance, max_iterations, size
+        self.loose = np.flatnonzero((model.constraints.precision == 0) & (model.constraints.rate == 0))
+        self.entered = 0
+        k = fit.nu.shape[1]
+        self.rows = np.zeros(0, int)
+        self.trial = np.zeros((0, k))
+        """Where log L is evaluated next: nu + length * step, in the box."""
+        self.step = np.zeros((0, k))
+        self.length, self.gain = np.zeros(0), np.zeros(0)
+        self.creeping = np.zeros(0, bool)
+
+    def run(self) -> None:
+        """Until every row has left."""
+        self._fill()
+        while len(self.rows):
+            leaving = self._advance()
+            if leaving.any():
+                stay = ~leaving
+                for name in ("rows", "trial", "step", "length", "gain", "creeping"):
+                    setattr(self, name, getattr(self, name)[stay])
+                self._fill()
+
+    def _fill(self) -> None:
+        new = np.arange(self.entered, min(self.entered + self.size - len(self.rows), len(self.held)))
+        self.entered += len(new)
+        self.rows = np.concatenate([self.rows, new])
+        self.trial = np.concatenate([self.trial, self.fit.nu[new]])
+        self.step = np.concatenate([self.step, np.zeros((len(new), self.trial.shape[1]))])
+        self.length = np.concatenate([self.length, np.ones(len(new))])
+        self.gain = np.concatenate([self.gain, np.zeros(len(new))])
+        self.creeping = np.concatenate([self.creeping, np.zeros(len(new), bool)])
+
+    def _advance(self) -> np.ndarray:
+        """One evaluation of every slot; (m,) bool, which of them leave."""
+        rows, fit = self.rows, self.fit
+        held, seen = self.held[rows], self.seen.rows(rows)
+        with np.errstate(all="ignore"):
+            expected, jacobian = self.model.jacobian(held, self.trial)
+        value = log_likelihood(self.model.constraints, seen, expected, self.trial)
+        fit.iterations[rows] += 1
+        before = fit.value[rows]
+        noise = 1e-14 * (seen.counts.sum(axis=1) + seen.counts.shape[1])
+        better = np.isfinite(value) & (value >= before + RISE * self.length * self.gain - noise)
+        leaving = fit.iterations[rows] >= self.max_iterations
+        taken = np.flatnonzero(better)
+        fit.nu[rows[taken]], fit.value[rows[taken]] = self.trial[taken], value[taken]
+        if len(taken) < len(rows):
+            leaving |= self._shorten(~better, np.isfinite(before))
+            held, seen, expected, jacobian = held[taken], seen.rows(taken), expected[taken], jacobian[taken]
+        if len(taken):
+            leaving[taken] |= self._aim(taken, held, seen, expected, jacobian)
+        return leaving
+
+    def _shorten(self, refused: np.ndarray, begun: np.ndarray) -> np.ndarray:
+        """Halve the steps that failed; (m,) bool, which are out of steps."""
+        self.length[refused] *= 0.5
+        lost = refused & ~begun
+        self.fit.status[self.rows[lost]] = "outside"
+        stalled = refused & begun & (self.length < SHORTEST)
+        self.fit.status[self.rows[stalled]] = "stalled"
+        nu = self.fit.nu[self.rows[refused]] + self.length[refused, None] * self.step[refused]
+        self.trial[refused] = np.clip(nu, self.model.lower, self.model.upper)
+        return lost | stalled
+
+    def _aim(
+        self, taken: np.ndarray, held: np.ndarray, seen: Observation, expected: np.ndarray, jacobian: np.ndarray
+    ) -> np.ndarray:
+        """New steps from where the slots `taken` stand; (len(taken),) bool, which of them are done."""
+        fit, rows = self.fit, self.rows[taken]
+        nu = fit.nu[rows]
+        slope = pull(seen.counts, expected)
+        grad, curvature = self._constraints(seen, nu)
+        grad += (slope.astype(jacobian.dtype)[:, None, :] @ jacobian)[:, 0]
+        free = ~(((nu <= self.model.lower) & (grad < 0)) | ((nu >= self.model.upper) & (grad > 0)))
+        grad *= free
+        if len(self.loose):
+            weights = 1.0 / np.maximum(expected, 1e-300)
+            counts = (weights[:, :, None] * jacobian[:, :, self.loose] ** 2).sum(axis=1)
+            curvature[:, self.loose] += RIDGE * np.maximum(counts, RIDGE)
+        step = scoring_step(grad, curvature, expected, jacobian, free)
+        exact = np.flatnonzero(self.creeping[taken])
+        if len(exact):
+            sharper = self._newton_step(exact, held, seen, nu, grad, curvature, expected, jacobian, slope, free)
+            up = np.isfinite(sharper).all(axis=1) & ((sharper * grad[exact]).sum(axis=1) > 0)
+            step[exact[up]] = sharper[up]
+        gain = 0.5 * (step * grad).sum(axis=1)
+        first = fit.iterations[rows] <= 1
+        if hasattr(self.model, "curvature"):
+            self.creeping[taken] |= ~first & (gain > CREEP * self.gain[taken] / 2)
+        self.step[taken], self.gain[taken], self.length[taken] = step, 2 * gain, 1.0
+        self.trial[taken] = np.clip(nu + step, self.model.lower, self.model.upper)
+        fit.error[rows] = gain
+        done = gain < self.tolerance
+        self._finish(taken[done], held[done], seen.rows(done))
+        return done
+
+    def _constraints(self, seen: Observation, nu: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(n, k) slope and curvature of the auxiliary measurements."""
+        precision, rate = self.model.constraints.precision, self.model.constraints.rate
+        grad = -precision * (nu - seen.means)
+        curvature = np.tile(precision, (len(nu), 1))
+        counted = np.flatnonzero(rate)
+        if len(counted):
+            there = seen.auxiliary[:, counted] / nu[:, counted]
+            grad[:, counted] += there - rate[counted]
+            curvature[:, counted] += np.maximum(there, rate[counted]) / nu[:, counted]
+        return grad, curvature
+
+    def _newton_step(
+        self,
+        some: np.ndarray,
+        held: np.ndarray,
+        seen: Observation,
+        nu: np.ndarray,
+        grad: np.ndarray,
+        curvature: np.ndarray,
+        expected: np.ndarray,
+        jacobian: np.ndarray,
+        slope: np.ndarray,
+        free: np.ndarray,
+    ) -> np.ndarray:
+        """Steps with the exact Hessian, for some of the rows."""
+        model: Any = self.model
+        bent = model.curvature(held[some], nu[some], slope[some])
+        weights = (slope[some] + 1.0) / expected[some]
+        hess = (jacobian[some] * weights[:, :, None]).transpose(0, 2, 1) @ jacobian[some] - bent
+        return _dense_step(grad[some], hess, curvature[some], free[some])
+
+    def _finish(self, slots: np.ndarray, held: np.ndarray, seen: Observation) -> None:
+        """Take the last step where it does not fall, and write what was found."""
+        fit, rows = self.fit, self.rows[slots]
+        value = log_likelihood(
+            self.model.constraints, seen, self.model.expected(held, self.trial[slots]), self.trial[slots]
+        )
+        up = value >= fit.value[rows]
+        fit.nu[rows[up]], fit.value[rows[up]] = self.trial[slots[up]], value[up]
+        fit.status[rows] = "converged"
+        nu = fit.nu[rows]
+        fit.at_bound[rows] = ((nu <= self.model.lower) | (nu >= self.model.upper)).any(axis=1)
+
+
+def scoring_step(
+    grad: np.ndarray, curvature: np.ndarray, expected: np.ndarray, jacobian: np.ndarray, free: np.ndarray
+) -> np.ndarray:
+    """(n, k) Fisher-scoring steps in the free nuisances; in bin space if there are fewer bins than nuisances.
+
+    Args:
+        grad: (n, k), 0 where not free.
+        curvature: (n, k) > 0, of the constraints.
+        expected: (n, B).
+        jacobian: (n, B, k).
+        free: (n, k) bool.
+    """
+    bins, k = jacobian.shape[1:]
+    if bins >= k:
+        weights = (1.0 / np.maximum(expected, 1e-300)).astype(jacobian.dtype)
+        hess = (jacobian * weights[:, :, None]).transpose(0, 2, 1) @ jacobian
+        return _dense_step(grad, hess, curvature, free)
+    spread = free / curvature
+    half = jacobian * np.sqrt(spread)[:, None, :].astype(jacobian.dtype)
+    system = half @ half.transpose(0, 2, 1)
+    diagonal = np.arange(bins)
+    system[:, diagonal, diagonal] += expected
+    move = spread * grad
+    right = jacobian @ move[:, :, None].astype(jacobian.dtype)
+    z = np.linalg.solve(system, right)
+    return move - spread * (z.transpose(0, 2, 1) @ jacobian)[:, 0]
+
+
+def _dense_step(grad: np.ndarray, hess: np.ndarray, curvature: np.ndarray, free: np.ndarray) -> np.ndarray:
+    """(n, k) solutions of (hess + diag curvature) p = grad among the free nuisances."""
+    k = grad.shape[1]
+    diagonal = np.arange(k)
+    both = free[:, :, None] & free[:, None, :]
+    hess = np.where(both, hess, 0.0)
+    hess[:, diagonal, diagonal] += np.where(free, curvature, 1.0)
+    return np.linalg.solve(hess, grad[:, :, None].astype(hess.dtype))[:, :, 0] * free
