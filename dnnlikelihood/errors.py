@@ -6,6 +6,7 @@ autocorrelation time) the exception carries it as an attribute.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "SaveFailed",
     "SchemaError",
     "ShapeError",
+    "SingularFisher",
     "StaleArtifact",
     "TrainingError",
 ]
@@ -61,6 +63,14 @@ class NotConverged(DnnLikelihoodError):
     def __init__(self, message: str, evidence: Any = None) -> None:
         super().__init__(message)
         self.evidence = evidence
+
+
+class SingularFisher(DnnLikelihoodError, ValueError):
+    """An information matrix without inverse; `parameters` names those that the data cannot tell apart."""
+
+    def __init__(self, message: str, parameters: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.parameters = tuple(parameters)
 
 
 class TrainingError(DnnLikelihoodError):

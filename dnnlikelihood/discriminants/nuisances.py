@@ -24,7 +24,7 @@ Deal = Callable[[int], tuple[np.ndarray, np.ndarray]]
 class Rows(NamedTuple):
     """Some events of a sample and the factor on their weights."""
 
-    index: np.ndarray
+    chosen: np.ndarray
     scale: float
 
 
@@ -119,7 +119,7 @@ class Events:
 
     def take(self, rows: Rows) -> Events:
         """Some of the events, weights scaled."""
-        return Events(self.features, self.values[rows.index], self.weights[rows.index] * rows.scale)
+        return Events(self.features, self.values[rows.chosen], self.weights[rows.chosen] * rows.scale)
 
     def weighted(self, factor: np.ndarray | float) -> Events:
         """The same events (the same feature array) with weights times a factor."""
@@ -317,7 +317,7 @@ class EventWeights(Nuisance):
     def take(self, rows: Mapping[str, Rows], own: Mapping[Any, np.ndarray]) -> Nuisance:
         """Ratios of the chosen rows."""
         pairs = self.variations.items()
-        return replace(self, variations={p: (up[rows[p].index], down[rows[p].index]) for p, (up, down) in pairs})
+        return replace(self, variations={p: (up[rows[p].chosen], down[rows[p].chosen]) for p, (up, down) in pairs})
 
 
 @dataclass(frozen=True, eq=False)
