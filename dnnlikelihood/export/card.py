@@ -261,12 +261,14 @@ def _zenodo(m: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _hepdata(m: Mapping[str, Any]) -> dict[str, str]:
+def _hepdata(m: Mapping[str, Any]) -> dict[str, Any]:
+    """HEPData's schema of submissions, 1.1.1: a licence is an object with a name and an address."""
     return {
         "location": f"{m['name']}.tar.gz",
         "description": (
             f"Likelihood surrogate {m['name']} ({m['kind']}, {len(m['parameters'])} parameters) as ONNX with its "
             f"gradient, error and domain; fingerprint {m['fingerprint'][:16]}. {m['description']}"
         ),
-        "license": m["licence"],
+        "type": "ONNX",
+        "license": {"name": m["licence"], "url": f"https://spdx.org/licenses/{m['licence']}.html"},
     }

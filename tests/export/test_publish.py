@@ -257,7 +257,11 @@ def test_archives(original):
     assert zenodo["creators"][0]["name"] == "Gauss, Carl Friedrich"
     assert {r["identifier"] for r in zenodo["related_identifiers"]} == {"arXiv:1911.03305", "10.1000/xyz"}
     resource = json.loads(files["hepdata.json"])["additional_resources"][0]
-    assert set(resource) >= {"location", "description"}
+    assert {key: type(value) for key, value in resource.items()} == {
+        "location": str, "description": str, "type": str, "license": dict,
+    }, "what HEPData's schema 1.1.1 of additional resources knows"  # fmt: skip
+    assert resource["license"] == {"name": "CC-BY-4.0", "url": "https://spdx.org/licenses/CC-BY-4.0.html"}
+    assert len(resource["location"]) <= 256
     assert "![a plot](plots/a_plot.png)" in files["README.md"]
     lines = files["CITATION.cff"].splitlines()
     assert lines[0] == "cff-version: 1.2.0"
