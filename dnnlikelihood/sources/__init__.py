@@ -1,6 +1,7 @@
 """Where log-densities come from: functions that return a `Source` (parameters, prior, traceable log-likelihood).
 
 `gaussian`    exact answers known; the tests' ground truth.
+`histfactory` any pyhf workspace, all modifier types.
 `simplified`  counts with parabolas for backgrounds, from their first three moments (arXiv:1809.05548).
 `toy_lhc`     the 95-parameter toy search of arXiv:1911.03305.
 `unbinned`    a mass peak over a falling background, event by event, with nuisances.
@@ -19,7 +20,7 @@ from .source import Counting, Source
 
 __all__ = ["SOURCES", "Counting", "Source", "build"]
 
-SOURCES = ("gaussian", "simplified", "toy_lhc", "unbinned")
+SOURCES = ("gaussian", "histfactory", "simplified", "toy_lhc", "unbinned")
 
 
 def build(name: str, arguments: Mapping[str, Any] | None = None) -> Source:
