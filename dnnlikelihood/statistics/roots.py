@@ -1,0 +1,147 @@
+r"""Roots and minima of many functions of one variable at once, row by row.
+
+Roots by the method of Chandrupatla (Adv. Eng. Softw. 28 (1997) 145): inverse quadratic interpolation where the last
+three points say that it can be trusted, bisection elsewhere, so that a bracket always shrinks. Only rows that have not
+finished are evaluated. Minima are roots of the slope next to the lowest point of a coarse scan.
+
+A function is called as f(rows, x): rows (m,) int says of which function, x (m,) where; it returns (m,). A function that
+jumps over zero converges to its jump, with a value there that is not zero: callers look at it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["Minima", "Roots", "expand", "minimise", "solve"]
+
+Function = Callable[[np.ndarray, np.ndarray], np.ndarray]
+WithSlope = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+ITERATIONS = 100
+GRID = 13
+GROWTH = 3.0
+FLAT = 1e-3
+"""A slope that is zero, relative to that at the lower end of its bracket; a jump of the slope is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Roots:
+    """Where functions vanish."""
+
+    x: np.ndarray
+    """(n,) the end of the bracket with the smaller value."""
+    value: np.ndarray
+    """(n,) the function there: far from zero at a jump; NaN if the function was."""
+
+
+@dataclass(frozen=True, slots=True)
+class Minima:
+    """Where functions are lowest."""
+
+    x: np.ndarray
+    """(n,)."""
+    value: np.ndarray
+    """(n,)."""
+    inside: np.ndarray
+    """(n,) bool: the slope vanishes there, or it is the lower end; False where the function ends before it rises."""
+
+
+def solve(f: Function, low: np.ndarray, high: np.ndarray, *, rtol: float = 1e-9) -> Roots:
+    """Roots between `low` and `high` (n,), where the signs of f differ.
+
+    Args:
+        f: the functions.
+        low: (n,) one end of each bracket.
+        high: (n,) the other.
+        rtol: width of the last bracket, relative to the root.
+    """
+    every = np.arange(len(low))
+    x1, x2 = np.array(low, float), np.array(high, float)
+    f1, f2 = f(every, x1), f(every, x2)
+    x3, f3 = x2.copy(), f2.copy()
+    t = np.full(len(x1), 0.5)
+    for _ in range(ITERATIONS):
+        nearer = np.where(np.abs(f1) < np.abs(f2), x1, x2)
+        shortest = (rtol * np.abs(nearer) + 1e-300) / np.maximum(np.abs(x2 - x1), 1e-300)
+        busy = np.flatnonzero((shortest <= 0.5) & (f1 != 0) & (f2 != 0) & ~np.isnan(f1 + f2))
+        if not len(busy):
+            break
+        step = np.clip(t[busy], shortest[busy], 1 - shortest[busy])
+        x = x1[busy] + step * (x2[busy] - x1[busy])
+        y = f(busy, x)
+        same = np.sign(y) == np.sign(f1[busy])
+        x3[busy], f3[busy] = np.where(same, x1[busy], x2[busy]), np.where(same, f1[busy], f2[busy])
+        x2[busy], f2[busy] = np.where(same, x2[busy], x1[busy]), np.where(same, f2[busy], f1[busy])
+        x1[busy], f1[busy] = x, y
+        t[busy] = _step(*(a[busy] for a in (x1, x2, x3, f1, f2, f3)))
+    first = np.abs(f1) < np.abs(f2)
+    return Roots(np.where(first, x1, x2), np.where(np.isnan(f1 + f2), np.nan, np.where(first, f1, f2)))
+
+
+def _step(x1: np.ndarray, x2: np.ndarray, x3: np.ndarray, f1: np.ndarray, f2: np.ndarray, f3: np.ndarray) -> np.ndarray:
+    """The next point as a share of the bracket from x1 to x2."""
+    with np.errstate(all="ignore"):
+        xi, phi = (x1 - x2) / (x3 - x2), (f1 - f2) / (f3 - f2)
+        trusted = (phi**2 < xi) & ((1 - phi) ** 2 < 1 - xi)
+        cubic = f1 / (f2 - f1) * f3 / (f2 - f3) + (x3 - x1) / (x2 - x1) * f1 / (f3 - f1) * f2 / (f3 - f2)
+    return np.where(trusted & np.isfinite(cubic), cubic, 0.5)
+
+
+def expand(f: Function, start: np.ndarray, most: float) -> tuple[np.ndarray, np.ndarray]:
+    """The first of start, 3 start, 9 start, ... at which f is not negative: (n,) points and (n,) whether there is one.
+
+    Args:
+        f: rising functions; NaN ends the search.
+        start: (n,) positive.
+        most: where the search ends.
+    """
+    x, found = np.array(start, float), np.zeros(len(start), bool)
+    busy = np.arange(len(x))
+    while len(busy):
+        reached = ~(f(busy, x[busy]) < 0)
+        found[busy[reached]] = True
+        busy = busy[~reached & (x[busy] < most)]
+        x[busy] = np.minimum(GROWTH * x[busy], most)
+    return x, found
+
+
+def minimise(f: WithSlope, low: np.ndarray, high: np.ndarray, most: float) -> Minima:
+    """Lowest points at or above `low`; the scan from `low` to `high` grows while the functions still fall at its end.
+
+    Args:
+        f: returns values and slopes; the value is +inf where a function has ended.
+        low: (n,).
+        high: (n,) above it.
+        most: where the scans end.
+    """
+    n = len(low)
+    high = np.array(high, float)
+    x, y, slope = (np.empty((n, GRID)) for _ in range(3))
+    busy = np.arange(n)
+    while len(busy):
+        x[busy] = low[busy, None] + (high - low)[busy, None] * np.linspace(0, 1, GRID)
+        value, rise = f(np.repeat(busy, GRID), x[busy].ravel())
+        y[busy], slope[busy] = value.reshape(-1, GRID), np.where(np.isfinite(value), rise, 1.0).reshape(-1, GRID)
+        falling = (np.argmin(y[busy], axis=1) == GRID - 1) & (slope[busy, -1] < 0) & (high[busy] < most)
+        busy = busy[falling]
+        high[busy] = np.minimum(low[busy] + GROWTH * (high - low)[busy], most)
+    every, best = np.arange(n), np.argmin(np.where(np.isnan(y), -np.inf, y), axis=1)
+    rising = slope[every, best] >= 0
+    left = np.where(rising, np.maximum(best - 1, 0), best)
+    right = np.where(rising, best, np.minimum(best + 1, GRID - 1))
+    bracketed = (slope[every, left] < 0) & (slope[every, right] > 0)
+    at = x[every, best]
+    rows = np.flatnonzero(bracketed)
+
+    def slopes(k: np.ndarray, mu: np.ndarray) -> np.ndarray:
+        value, rise = f(rows[k], mu)
+        return np.where(np.isfinite(value), rise, np.where(np.isnan(value), np.nan, 1.0))
+
+    root = solve(slopes, x[rows, left[rows]], x[rows, right[rows]])
+    flat = (best == 0) & rising | (slope[every, best] == 0)
+    flat[rows] = np.abs(root.value) <= FLAT * (1 + np.abs(slope[rows, left[rows]]))
+    at[rows[flat[rows]]] = root.x[flat[rows]]
+    return Minima(at, f(every, at)[0], flat)

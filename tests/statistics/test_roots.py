@@ -1,0 +1,77 @@
+"""Roots and minima that are known."""
+
+import numpy as np
+import pytest
+
+from dnnlikelihood.statistics.roots import expand, minimise, solve
+
+TARGETS = np.array([1e-6, 0.3, 1.0, 5.0, 900.0])
+
+
+def cube(k, x):
+    return x**3 - TARGETS[k]
+
+
+def test_cube_roots():
+    found = solve(cube, np.zeros(5), np.full(5, 10.0))
+    np.testing.assert_allclose(found.x, np.cbrt(TARGETS), rtol=1e-8)
+
+
+def test_few_calls_and_none_for_rows_that_are_done():
+    calls = np.zeros(5)
+
+    def counted(k, x):
+        np.add.at(calls, k, 1)
+        return cube(k, x)
+
+    solve(counted, np.zeros(5), np.full(5, 10.0))
+    assert calls.max() <= 40
+    assert calls.min() < calls.max()
+
+
+def test_a_jump_is_found_with_a_value_that_is_not_zero():
+    found = solve(lambda k, x: np.where(x < 2.5, -1.0, 7.0), np.zeros(1), np.full(1, 10.0))
+    assert found.x[0] == pytest.approx(2.5)
+    assert abs(found.value[0]) >= 1
+
+
+def test_nan_stops_the_row_alone():
+    def f(k, x):
+        return np.where((k == 1) & (x > 0.2) & (x < 9), np.nan, x - 1.0)
+
+    found = solve(f, np.zeros(3), np.full(3, 10.0))
+    np.testing.assert_allclose(found.x[[0, 2]], 1.0)
+    assert np.isnan(found.value[1])
+
+
+def test_expand():
+    x, found = expand(lambda k, x: x - np.array([0.5, 40.0, np.inf])[k], np.ones(3), 1e3)
+    assert found.tolist() == [True, True, False]
+    assert x[0] == 1
+    assert 40 <= x[1] <= 120
+
+
+@pytest.mark.parametrize("centre", [-3.0, 0.0, 0.4, 1.0, 77.0, 5e4])
+def test_minimum_of_a_parabola_above_zero(centre):
+    found = minimise(lambda k, x: ((x - centre) ** 2, 2 * (x - centre)), np.zeros(1), np.ones(1), 1e6)
+    assert found.x[0] == pytest.approx(max(centre, 0.0), abs=1e-6)
+    assert found.value[0] == pytest.approx(min(centre, 0.0) ** 2, abs=1e-6)
+    assert found.inside[0]
+
+
+def test_the_deeper_of_two_valleys():
+    def f(k, x):
+        return -np.exp(-((x - 1) ** 2) / 0.1) - 2 * np.exp(-((x - 4) ** 2) / 0.5), (
+            20 * (x - 1) * np.exp(-((x - 1) ** 2) / 0.1) + 8 * (x - 4) * np.exp(-((x - 4) ** 2) / 0.5)
+        )
+
+    assert minimise(f, np.zeros(1), np.full(1, 6.0), 6.0).x[0] == pytest.approx(4.0, abs=1e-3)
+
+
+def test_a_function_that_ends_while_it_falls_says_so():
+    def f(k, x):
+        return np.where(x < 3, -x, np.inf), np.where(x < 3, -1.0, 0.0)
+
+    found = minimise(f, np.zeros(1), np.ones(1), 1e6)
+    assert not found.inside[0]
+    assert 1 <= found.x[0] < 3
