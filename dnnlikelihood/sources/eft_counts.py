@@ -93,3 +93,30 @@ class EftCounts:
         one = np.concatenate([np.ones((n, 1)), x], axis=1)
         terms = (factors[:, :, :, None] * one[:, None, None, :]).reshape(n, bins, -1)
         return (terms.transpose(1, 0, 2) @ self._inputs).transpose(1, 0, 2)
+
+    def curvature(self, held: np.ndarray, nu: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """(n, k, k) sum_b w_b d2 lambda_b / dt dt."""
+        n = len(nu)
+        yields = (weights[:, :, None] * held * self._factors(nu)).reshape(n, -1)
+        slopes = np.broadcast_to(self._even, (n, *self._even.shape)).copy()
+        if len(self._bent):
+            root = self._bend(nu)[1]
+            slopes[:, self._bent] += (nu[:, self._bent] / root)[:, :, None] * self._odd
+        out = (slopes * yields[:, None, :]) @ slopes.transpose(0, 2, 1)
+        out[:, self._bent, self._bent] += BEND**2 / root**3 * (yields @ self._odd.T)
+        return out
+
+    def inputs_curvature(self, x: np.ndarray, nu: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(n, d, d), (n, d, k): sum_b w_b d2 lambda_b / dc dc and sum_b w_b d2 lambda_b / dc dt."""
+        n, d = x.shape
+        touched = self.model.touched
+        factors = (weights[:, :, None] * self._factors(nu)[:, :, touched]).reshape(n, -1, 1)
+        table = self._inputs.reshape(-1, d + 1, d)
+        both = (factors[:, :, 0] @ table[:, 1:].reshape(len(table), -1)).reshape(n, d, d)
+        one = np.concatenate([np.ones((n, 1)), x], axis=1)
+        by_x = factors * np.einsum("nj,pji->npi", one, table, optimize=True)
+        columns = (np.arange(len(self.model.bins))[:, None] * self._shape[1] + touched).ravel()
+        mixed = by_x.transpose(0, 2, 1) @ self._even[:, columns].T
+        slope = nu[:, self._bent] / self._bend(nu)[1]
+        mixed[:, :, self._bent] += (by_x.transpose(0, 2, 1) @ self._odd[:, columns].T) * slope[:, None, :]
+        return both, mixed

@@ -110,11 +110,17 @@ class CountingModel(Protocol):
 
 
 @runtime_checkable
-class CurvedModel(Protocol):
-    """What a `CountingModel` may offer besides: second derivatives, contracted with weights (n, B)."""
+class CurvedModel(CountingModel, Protocol):
+    """What a `CountingModel` may offer besides: second derivatives, contracted with weights (n, B).
+
+    With `curvature`, fits that creep take Newton steps; `counting_hessian` needs both.
+    """
 
     def curvature(self, held: np.ndarray, nu: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        """(n, k, k): sum_b w_b d^2 lambda_b / d nu d nu."""
+        """(n, k, k): sum_b w_b d2 lambda_b / d nu d nu."""
+
+    def inputs_curvature(self, x: np.ndarray, nu: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(n, d, d), (n, d, k): sum_b w_b d2 lambda_b / dx dx and sum_b w_b d2 lambda_b / dx d nu."""
 
 
 @dataclass(frozen=True)

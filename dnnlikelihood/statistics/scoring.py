@@ -9,13 +9,13 @@ import numpy as np
 if TYPE_CHECKING:
     from .counting import Constraints, CountingFit, CountingModel, Observation
 
-__all__ = ["Pool", "log_likelihood", "pull"]
+__all__ = ["Pool", "constraint_slopes", "log_likelihood", "pull"]
 
 RISE = 1e-4
 """The part of a step's promise that has to come true (Armijo)."""
 SHORTEST = 1e-10
 """A step of which not even this fraction improves log L is none."""
-CREEP = 0.2
+CREEP = 0.5
 """Steps whose promise has not shrunk to this fraction of the last one's need the exact curvature."""
 RIDGE = 1e-6
 """Curvature lent to nuisances without a constraint, relative to what the counts say: it costs 1e-6 of their step."""
@@ -46,6 +46,19 @@ def _poisson(counts: np.ndarray, expected: np.ndarray) -> np.ndarray:
     return np.where(possible & ~np.isnan(value), value, -np.inf)
 
 
+def constraint_slopes(constraints: Constraints, seen: Observation, nu: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(n, k) first derivatives of the auxiliary measurements' log L, and (n, k) minus the second ones."""
+    precision, rate = constraints.precision, constraints.rate
+    grad = -precision * (nu - seen.means)
+    curvature = np.tile(precision, (len(nu), 1))
+    counted = np.flatnonzero(rate)
+    if len(counted):
+        there = seen.auxiliary[:, counted] / nu[:, counted]
+        grad[:, counted] += there - rate[counted]
+        curvature[:, counted] += there / nu[:, counted]
+    return grad, curvature
+
+
 class Pool:
     """Fits under way: a slot each, refilled until all rows of a block are done.
 
@@ -71,7 +84,8 @@ class Pool:
     ) -> None:
         self.model, self.held, self.seen, self.fit = model, held, seen, fit
         self.tolerance, self.max_iterations, self.size = tolerance, max_iterations, size
-        self.loose = np.flatnonzero((model.constraints.precision == 0) & (model.constraints.rate == 0))
+        self.loose = np.flatnonzero(model.constraints.precision == 0)
+        """Nuisances whose constraint, if there is one, may have no curvature."""
         self.entered = 0
         k = fit.nu.shape[1]
         self.rows = np.zeros(0, int)
@@ -141,14 +155,13 @@ class Pool:
         fit, rows = self.fit, self.rows[taken]
         nu = fit.nu[rows]
         slope = pull(seen.counts, expected)
-        grad, curvature = self._constraints(seen, nu)
+        grad, curvature = constraint_slopes(self.model.constraints, seen, nu)
         grad += (slope.astype(jacobian.dtype)[:, None, :] @ jacobian)[:, 0]
         free = ~(((nu <= self.model.lower) & (grad < 0)) | ((nu >= self.model.upper) & (grad > 0)))
         grad *= free
         if len(self.loose):
-            weights = 1.0 / np.maximum(expected, 1e-300)
-            counts = (weights[:, :, None] * jacobian[:, :, self.loose] ** 2).sum(axis=1)
-            curvature[:, self.loose] += RIDGE * np.maximum(counts, RIDGE)
+            told = (jacobian[:, :, self.loose] ** 2 / np.maximum(expected, 1e-300)[:, :, None]).sum(axis=1)
+            curvature[:, self.loose] = np.maximum(curvature[:, self.loose], RIDGE * np.maximum(told, RIDGE))
         step = scoring_step(grad, curvature, expected, jacobian, free)
         exact = np.flatnonzero(self.creeping[taken])
         if len(exact):
@@ -165,18 +178,6 @@ class Pool:
         done = gain < self.tolerance
         self._finish(taken[done], held[done], seen.rows(done))
         return done
-
-    def _constraints(self, seen: Observation, nu: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(n, k) slope and curvature of the auxiliary measurements."""
-        precision, rate = self.model.constraints.precision, self.model.constraints.rate
-        grad = -precision * (nu - seen.means)
-        curvature = np.tile(precision, (len(nu), 1))
-        counted = np.flatnonzero(rate)
-        if len(counted):
-            there = seen.auxiliary[:, counted] / nu[:, counted]
-            grad[:, counted] += there - rate[counted]
-            curvature[:, counted] += np.maximum(there, rate[counted]) / nu[:, counted]
-        return grad, curvature
 
     def _newton_step(
         self,

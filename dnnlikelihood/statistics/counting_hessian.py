@@ -1,0 +1,63 @@
+r"""Second derivatives of a counting likelihood whose nuisances are maximised away.
+
+At the maximum nu(x), with indices for derivatives of log L (statistics.counting) and nuisances that rest on no bound,
+
+    d2/dx dx max_nu log L = L_xx - L_xnu L_nunu^-1 L_nux                  (implicit function theorem)
+    L_uv = sum_b [ (n_b / lambda_b - 1) d2 lambda_b / du dv - n_b / lambda_b^2 d lambda_b / du d lambda_b / dv ] - D^-1
+
+with D^-1 the curvature of the constraints, for u = v = nu alone.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .counting import CountingModel, CurvedModel, Observation
+from .scoring import constraint_slopes, pull
+
+__all__ = ["profiled_hessian"]
+
+
+def profiled_hessian(
+    model: CountingModel,
+    x: np.ndarray,
+    nu: np.ndarray,
+    observation: Observation | None = None,
+    chunk: int = 64,
+) -> np.ndarray:
+    """(n, d, d) Hessian of the profiled log L at inputs x (n, d), given the maximising nuisances nu (n, k).
+
+    Args:
+        model: a `CountingModel` that is a `CurvedModel` too.
+        x: (n, d).
+        nu: (n, k) from `maximise_nuisances`.
+        observation: what was seen, if not what the model says.
+        chunk: rows at a time.
+    """
+    if not isinstance(model, CurvedModel):
+        raise TypeError(f"{type(model).__name__} offers no second derivatives (curvature, inputs_curvature)")
+    seen = (observation or model.observation).each(len(x))
+    parts = [slice(i, i + chunk) for i in range(0, len(x), chunk)]
+    return np.concatenate(
+        [np.zeros((0, x.shape[1], x.shape[1])), *(_block(model, x[p], nu[p], seen.rows(p)) for p in parts)]
+    )
+
+
+def _block(model: CurvedModel, x: np.ndarray, nu: np.ndarray, seen: Observation) -> np.ndarray:
+    held = model.hold(x)
+    expected, by_nu = model.jacobian(held, nu)
+    by_x = model.inputs_jacobian(x, nu)
+    slope = pull(seen.counts, expected)
+    weights = np.divide(seen.counts, expected**2, out=np.zeros(expected.shape), where=seen.counts > 0)[:, :, None]
+    down_x, down_nu = (weights * by_x).transpose(0, 2, 1), (weights * by_nu).transpose(0, 2, 1)
+    both, mixed = model.inputs_curvature(x, nu, slope)
+    grad, curvature = constraint_slopes(model.constraints, seen, nu)
+    hess = down_nu @ by_nu - model.curvature(held, nu, slope)
+    k = np.arange(nu.shape[1])
+    hess[:, k, k] += curvature
+    grad += (slope[:, None, :] @ by_nu)[:, 0]
+    free = ~(((nu <= model.lower) & (grad < 0)) | ((nu >= model.upper) & (grad > 0)))
+    hess = np.where(free[:, :, None] & free[:, None, :], hess, 0.0)
+    hess[:, k, k] += ~free
+    cross = np.where(free[:, None, :], mixed - down_x @ by_nu, 0.0)
+    return both - down_x @ by_x + cross @ np.linalg.solve(hess, cross.transpose(0, 2, 1))
