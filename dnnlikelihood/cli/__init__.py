@@ -5,6 +5,7 @@
     infer  agree                questions to truth and surrogate, and their comparison
     compare                     the tables of the original paper
     export  verify  card        publishing
+    header                      a published model for C++ without a library
 
 Results go to stdout, as tables or with `--json`; progress, logs and errors go to stderr. A command ends with
 
@@ -17,6 +18,7 @@ import click
 
 from .. import __version__
 from .compare import compare
+from .header import header
 from .infer import agree, infer
 from .learn import learn
 from .publish import card, export, verify
@@ -44,5 +46,5 @@ def main() -> None:
     """
 
 
-for _command in (learn, sample, label, train, infer, agree, export, verify, card, compare):
+for _command in (learn, sample, label, train, infer, agree, export, verify, card, header, compare):
     main.add_command(_command)

@@ -9,7 +9,7 @@ import pytest
 
 from dnnlikelihood.cli import main
 
-COMMANDS = ("learn", "sample", "label", "train", "infer", "agree", "export", "verify", "card", "compare")
+COMMANDS = ("learn", "sample", "label", "train", "infer", "agree", "export", "verify", "card", "header", "compare")
 LOADED = (
     "import sys; sys.argv[0] = 'dnnlik'; import dnnlikelihood.cli as cli\n"
     "try: cli.main()\n"

@@ -1,0 +1,251 @@
+// What the numbers above mean. Everything is plain C++17; nothing is kept between calls, so threads may share it.
+
+namespace detail {
+
+enum class Activation { selu, silu, gelu, softplus, tanh, relu, leaky_relu, identity, square, log, excess };
+
+inline float sigmoid(float x) { return 1.0f / (1.0f + std::exp(-x)); }
+
+inline float gelu_tanh(float x) { return std::tanh(gelu_rate * (x + gelu_cubic * x * x * x)); }
+
+inline float value(Activation activation, float x) {
+    switch (activation) {
+        case Activation::selu: return selu_scale * (x > 0 ? x : selu_alpha * std::expm1(x));
+        case Activation::silu: return x * sigmoid(x);
+        case Activation::gelu: return 0.5f * x * (1 + gelu_tanh(x));
+        case Activation::softplus: return std::max(x, 0.0f) + std::log1p(std::exp(-std::abs(x)));
+        case Activation::tanh: return std::tanh(x);
+        case Activation::relu: return std::max(x, 0.0f);
+        case Activation::leaky_relu: return x > 0 ? x : leaky_slope * x;
+        case Activation::square: return x * x;
+        case Activation::log: return std::log(std::max(x, log_floor));
+        case Activation::excess:
+            return std::exp(std::min(x, excess_knee)) * (1 + std::max(x - excess_knee, 0.0f)) - (1 + x);
+        default: return x;
+    }
+}
+
+inline float slope(Activation activation, float x) {
+    switch (activation) {
+        case Activation::selu: return selu_scale * (x > 0 ? 1 : selu_alpha * std::exp(x));
+        case Activation::silu: {
+            const float s = sigmoid(x);
+            return s + x * s * (1 - s);
+        }
+        case Activation::gelu: {
+            const float t = gelu_tanh(x);
+            return 0.5f * (1 + t + x * (1 - t * t) * gelu_rate * (1 + 3 * gelu_cubic * x * x));
+        }
+        case Activation::softplus: return sigmoid(x);
+        case Activation::tanh: {
+            const float t = std::tanh(x);
+            return 1 - t * t;
+        }
+        case Activation::relu: return x > 0 ? 1.0f : 0.0f;
+        case Activation::leaky_relu: return x > 0 ? 1.0f : leaky_slope;
+        case Activation::square: return 2 * x;
+        case Activation::log: return x > log_floor ? 1 / x : 0.0f;
+        case Activation::excess: return std::expm1(std::min(x, excess_knee));
+        default: return 1.0f;
+    }
+}
+
+// h = activation([outputs of `inputs`] kernel + bias); output 0 is the features, or their monomials.
+struct Layer {
+    const int* inputs;
+    int n_inputs;
+    const float* kernel;
+    const float* bias;
+    std::size_t width;
+    Activation activation;
+};
+
+struct Member {
+    const Layer* layers;
+    std::size_t n_layers;
+    bool expand;
+};
+
+struct Head {
+    double constant, scale, floor;
+    const double* linear;
+    const double* matrix;
+    const double* edges;
+    const double* factors;
+    std::size_t n_edges;
+};
+
+@MODEL@
+
+using Features = std::array<double, n_features>;
+
+inline Features features(const double* theta) {
+    Features f{};
+    for (std::size_t i = 0; i < n_parameters; ++i) f[i] = (theta[i] - shift[i]) / scale[i];
+    for (std::size_t k = 0; k < n_kinks; ++k) {
+        const int column = kink_columns[k];
+        f[n_parameters + k] = std::max((theta[column] - kink_values[k]) / scale[column], 0.0);
+    }
+    return f;
+}
+
+// a += x W for the rows of W that belong to x.
+inline void forward(const float* x, std::size_t n, const float* kernel, float* a, std::size_t width) {
+    for (std::size_t i = 0; i < n; ++i)
+        for (std::size_t o = 0; o < width; ++o) a[o] += x[i] * kernel[i * width + o];
+}
+
+// x += W a for the same rows; sums in lanes, which a compiler may hold in one register.
+inline void backward(const float* a, std::size_t width, const float* kernel, float* x, std::size_t n) {
+    constexpr std::size_t lanes = 8;
+    for (std::size_t i = 0; i < n; ++i) {
+        const float* row = kernel + i * width;
+        float sums[lanes] = {};
+        std::size_t o = 0;
+        for (; o + lanes <= width; o += lanes)
+            for (std::size_t l = 0; l < lanes; ++l) sums[l] += row[o + l] * a[o + l];
+        for (; o < width; ++o) sums[0] += row[o] * a[o];
+        for (const float sum : sums) x[i] += sum;
+    }
+}
+
+// One network at one point: its outputs, and the slopes of one of them.
+class Network {
+public:
+    Network(const Member& member, const Features& f) : member_(member), outputs_(member.n_layers + 1) {
+        outputs_[0].assign(f.begin(), f.end());
+        if (member.expand)
+            for (std::size_t i = 0; i < n_features; ++i)
+                for (std::size_t j = i; j < n_features; ++j) outputs_[0].push_back(outputs_[0][i] * outputs_[0][j]);
+        for (std::size_t i = 0; i < member.n_layers; ++i) {
+            const Layer& layer = member.layers[i];
+            std::vector<float> a(layer.bias, layer.bias + layer.width);
+            const float* kernel = layer.kernel;
+            for (int k = 0; k < layer.n_inputs; ++k) {
+                const std::vector<float>& x = outputs_[layer.inputs[k]];
+                forward(x.data(), x.size(), kernel, a.data(), layer.width);
+                kernel += x.size() * layer.width;
+            }
+            before_.push_back(a);
+            for (float& x : a) x = value(layer.activation, x);
+            outputs_[i + 1] = std::move(a);
+        }
+    }
+
+    double output(std::size_t head) const { return outputs_.back()[head]; }
+
+    // d output / d features, added to `total` with a factor.
+    void add_gradient(std::size_t head, double factor, Features& total) const {
+        std::vector<std::vector<float>> upstream;
+        for (const auto& h : outputs_) upstream.emplace_back(h.size(), 0.0f);
+        upstream.back()[head] = 1.0f;
+        for (std::size_t i = member_.n_layers; i > 0; --i) {
+            const Layer& layer = member_.layers[i - 1];
+            std::vector<float>& a = upstream[i];
+            for (std::size_t o = 0; o < layer.width; ++o) a[o] *= slope(layer.activation, before_[i - 1][o]);
+            const float* kernel = layer.kernel;
+            for (int k = 0; k < layer.n_inputs; ++k) {
+                std::vector<float>& x = upstream[layer.inputs[k]];
+                backward(a.data(), layer.width, kernel, x.data(), x.size());
+                kernel += x.size() * layer.width;
+            }
+        }
+        const std::vector<float>& g = upstream[0];
+        const std::vector<float>& f = outputs_[0];
+        for (std::size_t i = 0; i < n_features; ++i) total[i] += factor * g[i];
+        if (!member_.expand) return;
+        for (std::size_t i = 0, at = n_features; i < n_features; ++i)
+            for (std::size_t j = i; j < n_features; ++j, ++at) {
+                total[i] += factor * g[at] * f[j];
+                total[j] += factor * g[at] * f[i];
+            }
+    }
+
+private:
+    const Member& member_;
+    std::vector<std::vector<float>> outputs_, before_;
+};
+
+inline bool at_anchor(const double* theta) { return anchored && std::equal(theta, theta + n_parameters, shift); }
+
+// Value and spread; the gradient too unless it is null.
+inline void evaluate(const double* theta, std::size_t head, double& logpdf, double& spread, double* gradient) {
+    const Features f = features(theta);
+    const Head& h = heads[head];
+    Features total{};
+    double baseline = h.constant;
+    for (std::size_t i = 0; i < n_features; ++i) {
+        double along = 0.0;
+        for (std::size_t j = 0; j < n_features; ++j) along += h.matrix[i * n_features + j] * f[j];
+        baseline += f[i] * (h.linear[i] + 0.5 * along);
+        total[i] = h.linear[i] + along;
+    }
+    std::array<double, n_members> residuals{};
+    double mean = 0.0, variance = 0.0;
+    for (std::size_t k = 0; k < n_members; ++k) {
+        const Network network(members[k], f);
+        residuals[k] = at_anchor(theta) ? 0.0 : h.scale * network.output(head);
+        mean += residuals[k] / n_members;
+        if (gradient) network.add_gradient(head, h.scale / n_members, total);
+    }
+    for (const double residual : residuals) variance += (residual - mean) * (residual - mean) / n_members;
+    logpdf = baseline + mean;
+    spread = std::sqrt(variance);
+    if (!gradient) return;
+    for (std::size_t i = 0; i < n_parameters; ++i) gradient[i] = total[i];
+    for (std::size_t k = 0; k < n_kinks; ++k)
+        if (theta[kink_columns[k]] > kink_values[k]) gradient[kink_columns[k]] += total[n_parameters + k];
+    for (std::size_t i = 0; i < n_parameters; ++i) gradient[i] /= scale[i];
+}
+
+}  // namespace detail
+
+/// What one evaluation tells.
+struct Answer {
+    double logpdf;
+    double error;   ///< half-width of the calibrated 90 % band, nats; it holds where in_domain
+    double spread;  ///< standard deviation of the members, nats
+    bool in_domain;
+};
+
+/// Whether the networks were trained there; elsewhere the numbers mean nothing.
+inline bool in_domain(const double* theta) {
+    double square = 0.0;
+    for (std::size_t i = 0; i < n_parameters; ++i)
+        if (!(theta[i] >= detail::low[i] && theta[i] <= detail::high[i])) return false;
+    for (std::size_t j = 0; j < n_parameters; ++j) {
+        double along = 0.0;
+        for (std::size_t i = 0; i < n_parameters; ++i)
+            along += (theta[i] - detail::center[i]) * detail::whitening[i * n_parameters + j];
+        square += along * along;
+    }
+    return std::sqrt(square) <= detail::radius;
+}
+
+/// log-density, its error and spread, and whether the point is in the domain.
+inline Answer evaluate(const double* theta, std::size_t head = 0) {
+    Answer answer{};
+    detail::evaluate(theta, head, answer.logpdf, answer.spread, nullptr);
+    const detail::Head& h = detail::heads[head];
+    const auto bin = std::upper_bound(h.edges, h.edges + h.n_edges, answer.logpdf) - h.edges;
+    answer.error = h.factors[bin] * (answer.spread + h.floor);
+    answer.in_domain = in_domain(theta);
+    return answer;
+}
+
+/// The log-density at theta[n_parameters].
+inline double logpdf(const double* theta, std::size_t head = 0) {
+    double value, spread;
+    detail::evaluate(theta, head, value, spread, nullptr);
+    return value;
+}
+
+/// The log-density; its slopes are written to gradient[n_parameters].
+inline double logpdf_and_gradient(const double* theta, double* gradient, std::size_t head = 0) {
+    double value, spread;
+    detail::evaluate(theta, head, value, spread, gradient);
+    return value;
+}
+
+/// Half-width of the calibrated 90 % band, nats.
+inline double error(const double* theta, std::size_t head = 0) { return evaluate(theta, head).error; }
