@@ -18,8 +18,8 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
-from ..ensemble import ACTIVATIONS
 from ..errors import ConfigError, CorruptFile, ShapeError
+from ..members import Member
 from .events import EventModel, feature_array
 from .templates import Templates, fill
 
@@ -30,39 +30,27 @@ CHUNK = 16384
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """Dense layers over standardised features, linear outputs.
+    """A network over standardised features.
 
     Attributes:
         shift, scale: (m,) float64 standardisation.
-        kernels: float32, (m, w_1), ..., (w_L, H).
-        biases: float32, (w_1,), ..., (H,).
-        activation: between the layers, one of `ensemble.ACTIVATIONS`.
+        member: float32 layers, (n, m) -> (n, H).
     """
 
     shift: np.ndarray
     scale: np.ndarray
-    kernels: tuple[np.ndarray, ...]
-    biases: tuple[np.ndarray, ...]
-    activation: str
-
-    def __post_init__(self) -> None:
-        if self.activation not in ACTIVATIONS:
-            raise ConfigError(f"activation {self.activation!r} is none of {sorted(ACTIVATIONS)}")
+    member: Member
 
     @property
     def n_outputs(self) -> int:
         """H."""
-        return len(self.biases[-1])
+        return self.member.n_heads
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
         """(n, m) -> (n, H) float32."""
         out = np.empty((len(values), self.n_outputs), np.float32)
-        act = ACTIVATIONS[self.activation]
-        for start in range(0, len(values), CHUNK):
-            h = ((values[start : start + CHUNK] - self.shift) / self.scale).astype(np.float32)
-            for kernel, bias in zip(self.kernels[:-1], self.biases[:-1], strict=True):
-                h = act(h @ kernel + bias)
-            out[start : start + CHUNK] = h @ self.kernels[-1] + self.biases[-1]
+        for i in range(0, len(values), CHUNK):
+            out[i : i + CHUNK] = self.member((values[i : i + CHUNK] - self.shift) / self.scale)
         return out
 
 
@@ -242,7 +230,7 @@ class Trained:
         out = {
             "trainer": np.array(self.trainer),
             "features": np.array(self.features),
-            "network/activation": np.array(self.network.activation),
+            "network/structure": np.array(self.network.member.structure),
             "network/shift": self.network.shift,
             "network/scale": self.network.scale,
             "score/link": np.array(self.score.link),
@@ -250,8 +238,8 @@ class Trained:
             "score/constant": self.score.constant,
             "score/slope": self.score.slope,
         }
-        for i, (kernel, bias) in enumerate(zip(self.network.kernels, self.network.biases, strict=True)):
-            out[f"network/{i}/kernel"], out[f"network/{i}/bias"] = kernel, bias
+        for i, layer in enumerate(self.network.member.layers):
+            out[f"network/{i}/kernel"], out[f"network/{i}/bias"] = layer.kernel, layer.bias
         if isinstance(self.bins, ClassBins):
             return {**out, "bins/edges": self.bins.edges}
         return {**out, "bins/centres": self.bins.centres}
@@ -265,14 +253,14 @@ class Trained:
         """
         try:
             n = sum(name.startswith("network/") and name.endswith("/kernel") for name in a)
-            kernels = tuple(a[f"network/{i}/kernel"] for i in range(n))
-            biases = tuple(a[f"network/{i}/bias"] for i in range(n))
+            kernels, biases = ([a[f"network/{i}/{part}"] for i in range(n)] for part in ("kernel", "bias"))
+            member = Member.from_structure(str(a["network/structure"]), kernels, biases)
             link: Any = str(a["score/link"])
             edged = "bins/edges" in a
             return cls(
                 trainer=str(a["trainer"]),
                 features=tuple(str(name) for name in a["features"]),
-                network=Network(a["network/shift"], a["network/scale"], kernels, biases, str(a["network/activation"])),
+                network=Network(a["network/shift"], a["network/scale"], member),
                 score=Score(a["score/offset"], a["score/constant"], a["score/slope"], link),
                 bins=ClassBins(a["bins/edges"]) if edged else NearestBins(a["bins/centres"]),
             )
