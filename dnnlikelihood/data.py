@@ -1,16 +1,14 @@
-r"""`Data`: what a surrogate learns from. Rows of (theta, logpdf, gradient, weight), on disk, split once.
+"""`Data`: what a surrogate learns from. Rows of (theta, logpdf, gradient, weight), on disk, split once.
 
 Every row belongs to one of `train`, `validation` and `test`, dealt once and kept in a column. Equal rows go to the same
-split, so that a test set never holds what was trained on. Rows where logpdf = -inf are left out and counted.
-
-Weights that make a sample flat in logpdf (arXiv:1911.03305): with c the number of rows in a row's bin,
-
-    w = max(c, floor)^-power,     scaled to mean 1
+split, so that a test set never holds what was trained on. Rows where logpdf = -inf are left out and counted, and so are
+rows whose label a fit failed to find. Of a density with heads, a row has one logpdf and one gradient for each.
 """
 
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
@@ -20,24 +18,29 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from .composition import Composite
-from .config import require
-from .dataset.hdf5files import check_shapes, open_checked, write_columns
+from .composition import Composite, Selected
+from .dataset.assembly import assemble, examine, read_columns
+from .dataset.csvfiles import read_csv, write_csv
+from .dataset.hdf5files import write_columns
 from .dataset.labelling import Partial, label, same_values
 from .dataset.provenance import DataConfig, Provenance
 from .dataset.rows import Column, checked_column, finite_points, finite_rows, row_hashes
-from .dataset.splitting import SPLITS, Split, deal, duplicates, first_of_each, split_codes
+from .dataset.splitting import Split, first_of_each
 from .dataset.table import Rows, Table
-from .errors import CorruptFile, ParameterError, ShapeError, StaleArtifact
+from .dataset.weights import weights_flat_in_logpdf, weights_to_low_delta_nll
+from .errors import ParameterError, ShapeError, StaleArtifact
 from .jsonfiles import fingerprint, validate
 from .parameters import ParameterSpace
 from .priors import Prior
 from .protocols import Kind, LogDensity
 from .results import Samples
 from .runlog import RunLog
-from .store import Artifact, lock
+from .store import Artifact, check_file, lock
 
-__all__ = ["Data", "DataConfig", "Provenance", "Rows", "weights_flat_in_logpdf"]
+__all__ = ["Data", "DataConfig", "Provenance", "Rows", "weights_flat_in_logpdf", "weights_to_low_delta_nll"]
+
+HASHED_BYTES = 256 * 1024 * 1024
+"""Rows up to this size are hashed when they are loaded, in half a second; for larger ones there is `check_manifest`."""
 
 
 class Data(Table, Artifact):
@@ -50,6 +53,7 @@ class Data(Table, Artifact):
         parameters: the columns of theta.
         prior: the prior that is inside logpdf.
         density_kind: "likelihood", "posterior" or "profiled", as in LogDensity.
+        heads: what the columns of logpdf are, () if it has one.
         provenance: where the rows come from and how they were dealt.
     """
 
@@ -61,6 +65,7 @@ class Data(Table, Artifact):
         self.parameters = provenance.parameters
         self.prior = provenance.prior
         self.density_kind = provenance.density_kind
+        self.heads = provenance.heads
         self.log = RunLog()
 
     # Making ----------------------------------------------------------------------------------------------------------
@@ -100,50 +105,20 @@ class Data(Table, Artifact):
         config = config or DataConfig()
         theta = finite_points(density.parameters, theta)
         known: dict[str, Any] = {"prior": density.prior, "density_kind": density.kind, "config": config}
+        known["heads"] = density.heads
         known["parents"] = tuple(dict.fromkeys([*_lineage(density), *parents]))
         run: dict[str, Any] = {"batch_size": config.batch_size, "executor": executor, "progress": progress}
         if folder is None:
-            columns = label(density, theta, **run)
-            return cls.from_arrays(
-                density.parameters, theta, columns["logpdf"], columns.get("gradient"), **known, **rows
-            )
-        return cls._label_into(Path(folder), density, theta, run, known, rows)
+            return cls._collect(density, theta, label(density, theta, **run), known | rows)
+        return _label_into(cls, Path(folder), density, theta, run, known, rows)
 
     @classmethod
-    def _label_into(
-        cls,
-        folder: Path,
-        density: LogDensity,
-        theta: np.ndarray,
-        run: dict[str, Any],
-        known: dict[str, Any],
-        rows: dict[str, Any],
+    def _collect(
+        cls, density: LogDensity, theta: np.ndarray, columns: Mapping[str, Column], known: Mapping[str, Any]
     ) -> Self:
-        """Label in `<folder>.partial`, save, clean up, load; each step is skipped if it was done before."""
-        request = {
-            "density": fingerprint([density.parameters.to_json(), density.prior.to_json(), density.kind]),
-            "parents": list(known["parents"]),
-            "theta": Column.of(theta).sha256(),
-            "config": known["config"].to_json(),
-            "rows": {k: np.asarray(v).tolist() for k, v in rows.items()},
-        }
-        partial = folder.with_name(f"{folder.name}.partial")
-        with lock(partial):
-            if not folder.exists():
-                work = Partial(partial, request, len(density.parameters) if density.has_gradient else 0)
-                columns = work.fill(density, theta, **run)
-                data = cls.from_arrays(
-                    density.parameters, theta, columns["logpdf"], columns.get("gradient"), **known, **rows
-                )
-                data.provenance = replace(data.provenance, request=fingerprint(request))
-                data.log = RunLog([*work.log, *data.log])
-                data.save(folder)
-            data = cls.load(folder)
-            if data.provenance.request != fingerprint(request):
-                raise StaleArtifact(f"{folder} holds other data; choose another folder, or remove it")
-            if partial.exists():
-                shutil.rmtree(partial)
-        return data
+        failed = columns["reason"][:].astype(str)
+        found = columns["logpdf"], columns.get("gradient")
+        return cls.from_arrays(density.parameters, theta, *found, failed=failed, **known)
 
     @classmethod
     def from_samples(cls, samples: Samples, density: LogDensity | None = None, **options: Any) -> Self:
@@ -176,6 +151,8 @@ class Data(Table, Artifact):
         *,
         prior: Prior | None = None,
         density_kind: Kind = "likelihood",
+        heads: Sequence[str] = (),
+        failed: Any = None,
         split: Split | Sequence[str] | None = None,
         kind: str = "sample",
         weights: Any = None,
@@ -188,10 +165,12 @@ class Data(Table, Artifact):
         Args:
             parameters: the columns of theta.
             theta: (n, d), or a mapping from names.
-            logpdf: (n,) float64; rows with -inf are left out.
-            gradient: (n, d), or None.
+            logpdf: (n,) float64, (n, H) with heads; rows with -inf (in any head) are left out.
+            gradient: (n, d), (n, H, d) with heads, or None.
             prior: the prior that is inside logpdf, if any.
             density_kind: what logpdf is.
+            heads: what the H columns of logpdf are.
+            failed: (n,) of str: why a row is no label, "" where it is one. Such rows are left out and counted.
             split: None to deal by the configuration, one name for all rows, or a name a row.
             kind: where the points come from, in a word ("sample", "profile", ...); kept with every row.
             weights: (n,) > 0; 1 if None.
@@ -201,32 +180,47 @@ class Data(Table, Artifact):
 
         Raises:
             ShapeError: shapes that do not fit, fewer than two rows, one point in two splits.
-            LikelihoodError: NaN or +inf among the labels, with their number and rows.
+            LikelihoodError: NaN or +inf among the labels, or finite ones outside the bounds, with their number and
+                rows.
+            ParameterError: two heads of one name.
         """
-        config = config or DataConfig()
-        theta = finite_points(parameters, theta)
-        n = len(theta)
-        columns = {"theta": Column.of(theta), "logpdf": checked_column(logpdf, "logpdf", (n,))}
-        columns["weight"] = checked_column(np.ones(n) if weights is None else weights, "weights", (n,))
-        if gradient is not None:
-            columns["gradient"] = checked_column(gradient, "gradient", theta.shape)
-        keep = finite_rows(columns)
-        codes = None if split is None else split_codes(split, n)[keep]
-        columns = {name: column.keep(keep) for name, column in columns.items()}
-        hashes = row_hashes(columns["theta"])
-        columns["split"] = Column.of(deal(hashes, config.fractions, config.seed) if codes is None else codes)
-        columns["kind"] = Column.of(np.zeros(len(hashes), np.uint8))
+        config, prior, heads = config or DataConfig(), prior or Prior({}), tuple(heads)
+        columns, hashes, excluded, why = assemble(
+            parameters, prior, heads, (theta, logpdf, gradient, weights), failed, split, config
+        )
         provenance = Provenance(
             parameters=parameters,
-            prior=prior or Prior({}),
+            prior=prior,
             density_kind=density_kind,
             config=config,
             row_kinds=(kind,),
             parents=tuple(parents),
-            excluded=int(n - keep.sum()),
+            excluded=excluded,
+            heads=heads,
+            failed=why,
         )
         data = cls(provenance, columns)
         return data._finish("collected", hashes, drop_duplicates=drop_duplicates)
+
+    @classmethod
+    def from_csv(cls, path: str | Path, parameters: ParameterSpace, *, heads: Sequence[str] = (), **known: Any) -> Self:
+        """Rows of a table of text; see `dataset.csvfiles` for its columns.
+
+        Args:
+            path: the file.
+            parameters: whose names are columns of the file.
+            heads: of the labels.
+            known: further arguments of `from_arrays`: prior, density_kind, kind, parents, ...
+
+        Raises:
+            MissingArtifact, SchemaError: no such file, or not such a table; and the errors of `from_arrays`.
+        """
+        return cls.from_arrays(parameters, **read_csv(Path(path), parameters, heads), heads=heads, **known)
+
+    def to_csv(self, path: str | Path) -> Path:
+        """Write all rows as a table of text, which `from_csv` reads back to the last digit."""
+        write_csv(Path(path), self.parameters, self.heads, self.batches(None, 4096), [self.splits(), self.kinds()])
+        return Path(path)
 
     @classmethod
     def concatenate(cls, parts: Sequence[Data], *, drop_duplicates: bool = False) -> Self:
@@ -244,8 +238,10 @@ class Data(Table, Artifact):
             raise ShapeError("concatenate needs at least one Data")
         first = parts[0]
         for i, part in enumerate(parts):
-            if (part.parameters, part.prior, part.density_kind) != (first.parameters, first.prior, first.density_kind):
-                raise ParameterError(f"part {i} has other parameters, priors or kind than part 0; they do not mix")
+            if any(getattr(part, a) != getattr(first, a) for a in ("parameters", "prior", "density_kind", "heads")):
+                raise ParameterError(
+                    f"part {i} has other parameters, priors or kind than part 0, or other heads; they do not mix"
+                )
             if part.has_gradient != first.has_gradient:
                 raise ShapeError(f"only one of part 0 and part {i} has gradients; label the other one again")
         names = sorted({name for part in parts for name in part.provenance.row_kinds})
@@ -256,6 +252,7 @@ class Data(Table, Artifact):
             row_kinds=tuple(names),
             parents=_unique([*(p.fingerprint for p in parts), *(q for p in parts for q in p.parents)]),
             excluded=sum(p.provenance.excluded for p in parts),
+            failed=dict(sum((Counter(p.provenance.failed) for p in parts), Counter())),
             request=None,
         )
         data = cls(provenance, columns)
@@ -270,6 +267,21 @@ class Data(Table, Artifact):
         data.log.record("weighted", id=data.fingerprint, parents=data.parents, numbers={"rows": len(self)})
         return data
 
+    def select(self, head: str) -> Data:
+        """The same rows with the labels of one head, as data of a plain density; read into memory.
+
+        Raises:
+            ParameterError: no such head.
+        """
+        if head not in self.heads:
+            raise ParameterError(f"no head {head!r}; these data have {list(self.heads) or 'none'}")
+        k = self.heads.index(head)
+        chosen = {n: Column.of(self._columns[n][:][:, k]) for n in ("logpdf", "gradient") if n in self._columns}
+        parents = _unique([self.fingerprint, *self.parents])
+        data = Data(replace(self.provenance, heads=(), parents=parents, request=None), self._columns | chosen)
+        data.log.record("selected", id=data.fingerprint, parents=data.parents, numbers={"head": head})
+        return data
+
     def _finish(self, event: str, hashes: np.ndarray, *, drop_duplicates: bool) -> Self:
         """Hold the rows against each other, and record what they are."""
         if drop_duplicates:
@@ -278,20 +290,14 @@ class Data(Table, Artifact):
             hashes = hashes[first]
         if len(self) < 2:
             raise ShapeError(
-                f"data need at least 2 rows inside the support, got {len(self)} ({self.provenance.excluded} at -inf)"
+                f"data need at least 2 rows inside the support, got {len(self)} ({self.provenance.excluded} at -inf"
+                + "".join(f", {n} {why}" for why, n in self.provenance.failed.items())
+                + ")"
             )
-        repeated, across = duplicates(hashes, self._split)
-        if across:
-            raise ShapeError(
-                f"{across} points are in more than one split ({repeated} repeated rows in all), so a test would see "
-                "what was trained on; pass drop_duplicates=True to keep the first of each"
-            )
-        warnings = [f"{repeated} rows repeat an earlier one"] if repeated else []
-        low, high = self._columns["theta"].extremes()
-        constant = [name for name, a, b in zip(self.parameters.names, low, high, strict=True) if a == b]
-        if constant:
-            warnings.append(f"constant columns {constant[:8]}: nothing can be learned about them")
-        numbers = {"rows": len(self), "outside_support": self.provenance.excluded, "repeated": repeated, **self.counts}
+        repeated, warnings = examine(self.parameters, self._columns["theta"], self._split, hashes)
+        warnings += [f"{n} rows have no label and are left out: {why}" for why, n in self.provenance.failed.items()]
+        left_out = {"outside_support": self.provenance.excluded, "failed": sum(self.provenance.failed.values())}
+        numbers = {"rows": len(self), **left_out, "repeated": repeated, **self.counts}
         self.log.record(
             event,
             id=self.fingerprint,
@@ -313,7 +319,8 @@ class Data(Table, Artifact):
     def fingerprint(self) -> str:
         """sha256 of all numbers, the parameters and the parents."""
         content = {name: column.sha256() for name, column in self._columns.items()}
-        return fingerprint([content, self.parameters.to_json(), self.prior.to_json(), list(self.parents)])
+        known = [content, self.parameters.to_json(), self.prior.to_json(), list(self.parents)]
+        return fingerprint([*known, list(self.heads)] if self.heads else known)
 
     def _metadata(self) -> dict[str, Any]:
         numbers = {"rows": len(self), "splits": self.counts, "gradient": self.has_gradient}
@@ -326,46 +333,59 @@ class Data(Table, Artifact):
     def _read(cls, folder: Path, metadata: dict[str, Any]) -> Self:
         validate(metadata, "data", str(folder / "metadata.json"))
         provenance = Provenance.from_json(metadata)
-        d = len(provenance.parameters)
-        widths = {"theta": d, "logpdf": None, "weight": None, "split": None, "kind": None}
-        if metadata["gradient"]:
-            widths["gradient"] = d
-        file = open_checked(folder / "rows.h5", widths)
-        check_shapes(file, widths, metadata["rows"])
-        columns = {name: Column.of(file[name]) for name in widths}
-        for name, known in (("split", SPLITS), ("kind", provenance.row_kinds)):
-            codes = columns[name][:]
-            if codes.dtype != np.uint8 or codes.max(initial=0) >= len(known):
-                raise CorruptFile(f"{file.filename}: {name} holds other codes than those of {known}; make it again")
+        width, gradient = len(provenance.parameters), metadata["gradient"]
+        columns = read_columns(
+            folder / "rows.h5", width, len(provenance.heads), metadata["rows"], provenance.row_kinds, gradient=gradient
+        )
+        if (folder / "rows.h5").stat().st_size <= HASHED_BYTES:
+            check_file(folder, "rows.h5")
         data = cls(provenance, columns)
         data.__dict__["fingerprint"] = metadata["fingerprint"]
         return data
 
 
-def weights_flat_in_logpdf(logpdf: Any, n_bins: int = 100, power: float = 1.0, floor: int = 5) -> np.ndarray:
-    """(n,) weights under which a sample is flat in logpdf; see the top of this module.
-
-    Args:
-        logpdf: (n,) finite labels.
-        n_bins: bins of equal width between the lowest and the highest label.
-        power: 1 for flat, 0 for no weights.
-        floor: bins with fewer rows count as if they had this many, so that no row outweighs the rest.
-    """
-    y = np.asarray(logpdf, float)
-    if y.ndim != 1 or len(y) == 0 or not np.isfinite(y).all():
-        raise ShapeError(f"weights_flat_in_logpdf needs finite labels of shape (n,), got shape {y.shape}")
-    require(n_bins >= 1 and floor >= 1, f"n_bins and floor must be at least 1, got {n_bins} and {floor}")
-    counts, edges = np.histogram(y, n_bins)
-    c = counts[np.clip(np.searchsorted(edges, y, side="right") - 1, 0, n_bins - 1)]
-    w = np.maximum(c, floor) ** -float(power)
-    return w / w.mean()
+def _label_into(
+    noun: type[Data],
+    folder: Path,
+    density: LogDensity,
+    theta: np.ndarray,
+    run: dict[str, Any],
+    known: dict[str, Any],
+    rows: dict[str, Any],
+) -> Any:
+    """Label in `<folder>.partial`, save, clean up, load; each step is skipped if it was done before."""
+    request = {
+        "density": fingerprint([density.parameters.to_json(), density.prior.to_json(), density.kind]),
+        "parents": list(known["parents"]),
+        "theta": Column.of(theta).sha256(),
+        "config": known["config"].to_json(),
+        "rows": {k: np.asarray(v).tolist() for k, v in rows.items()},
+        **({"heads": list(density.heads)} if density.heads else {}),
+    }
+    partial = folder.with_name(f"{folder.name}.partial")
+    with lock(partial):
+        if not folder.exists():
+            work = Partial(partial, request, density)
+            data = noun._collect(density, theta, work.fill(density, theta, **run), known | rows)
+            data.provenance = replace(data.provenance, request=fingerprint(request))
+            data.log = RunLog([*work.log, *data.log])
+            data.save(folder)
+        data = noun.load(folder)
+        if data.provenance.request != fingerprint(request):
+            raise StaleArtifact(f"{folder} holds other data; choose another folder, or remove it")
+        if partial.exists():
+            shutil.rmtree(partial)
+    return data
 
 
 def _lineage(density: LogDensity) -> list[str]:
-    """Fingerprints of the artifacts that a density is made of."""
+    """Fingerprints of what a density is made of."""
     if isinstance(density, Composite):
         return [f for term in density.terms for f in _lineage(term.density)]
-    return [density.fingerprint] if isinstance(density, Artifact) else []
+    if isinstance(density, Selected):
+        return _lineage(density.density)
+    own = getattr(density, "fingerprint", None)
+    return [] if own is None else [own]
 
 
 def _unique(fingerprints: Sequence[str]) -> tuple[str, ...]:

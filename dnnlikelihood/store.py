@@ -29,7 +29,7 @@ from .errors import (
 from .jsonfiles import pretty, read_json
 from .runlog import RunLog, versions
 
-__all__ = ["Artifact", "check_manifest", "lock", "sha256", "write_text", "writing"]
+__all__ = ["Artifact", "check_file", "check_manifest", "lock", "sha256", "write_text", "writing"]
 
 
 def sha256(path: Path) -> str:
@@ -161,10 +161,14 @@ def check_manifest(folder: Path) -> list[str]:
     return sorted(listed)
 
 
-def _check_metadata(folder: Path) -> None:
-    """The one file that says what all numbers mean must be the one that was saved; `check_manifest` looks at all."""
-    listed = read_json(folder / "manifest.json", "manifest")["files"].get("metadata.json")
-    path = folder / "metadata.json"
+def check_file(folder: Path, name: str) -> None:
+    """Compare one file with the manifest; `check_manifest` looks at all.
+
+    Raises:
+        IntegrityError: it was edited, or the manifest does not know it.
+    """
+    listed = read_json(folder / "manifest.json", "manifest")["files"].get(name)
+    path = folder / name
     if listed is None or (path.is_file() and sha256(path) != listed["sha256"]):
         raise IntegrityError(
             f"{path} is not the file that was saved (sha256 differs); make or fetch the artifact again"
@@ -243,6 +247,8 @@ class Artifact(ABC):
         if found != known:
             raise SchemaError(f"{folder}: written as {found}, this version reads {known}; upgrade dnnlikelihood")
         loaded = cls._read(folder, metadata)
-        _check_metadata(folder)  # last: what is wrong with an edited file says more than that it was edited
+        # Last, because what is wrong with an edited file says more than that it was edited. It is the one file that
+        # says what all numbers mean.
+        check_file(folder, "metadata.json")
         loaded.log = RunLog.read(folder / "log.jsonl")
         return loaded

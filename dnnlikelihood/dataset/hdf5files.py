@@ -107,7 +107,10 @@ def write_columns(path: Path, columns: Mapping[str, Column]) -> None:
     room = sum(n_chunks[name] * (chunks[name] * 8 * column.width + 256) for name, column in columns.items())
     with path.open("wb") as reserved:
         os.posix_fallocate(reserved.fileno(), 0, room + ROOM_FOR_STRUCTURE)
-    with h5py.File(path, "w", libver="v110") as file:
+    plain, versions = h5py.h5p.create(h5py.h5p.FILE_CREATE), h5py.h5p.create(h5py.h5p.FILE_ACCESS)
+    plain.set_obj_track_times(False)  # equal rows make equal files, whenever they are written
+    versions.set_libver_bounds(h5py.h5f.LIBVER_V110, h5py.h5f.LIBVER_LATEST)
+    with h5py.File(h5py.h5f.create(os.fsencode(path), h5py.h5f.ACC_TRUNC, plain, versions)) as file:
         for name, column in columns.items():
             n, row = len(column), column.row_shape
             dataset = file.create_dataset(name, (n, *row), column[0:1].dtype, chunks=(chunks[name], *row))
@@ -117,12 +120,11 @@ def write_columns(path: Path, columns: Mapping[str, Column]) -> None:
                 start += len(piece)
 
 
-def check_shapes(file: Any, widths: Mapping[str, int | None], n: int) -> None:
-    """Check that each dataset has n rows of the given width (None: a number a row)."""
-    for name, width in widths.items():
-        expected: tuple[int, ...] = (n,) if width is None else (n, width)
-        if file[name].shape != expected or not np.issubdtype(file[name].dtype, np.number):
+def check_shapes(file: Any, rows: Mapping[str, tuple[int, ...]], n: int) -> None:
+    """Check that each dataset has n rows of the given shape, () for a number a row."""
+    for name, shape in rows.items():
+        if file[name].shape != (n, *shape) or not np.issubdtype(file[name].dtype, np.number):
             raise CorruptFile(
-                f"{file.filename}: {name} has shape {file[name].shape} of {file[name].dtype}, expected {expected}; "
+                f"{file.filename}: {name} has shape {file[name].shape} of {file[name].dtype}, expected {(n, *shape)}; "
                 "metadata.json and the numbers do not belong together"
             )

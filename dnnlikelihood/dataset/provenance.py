@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..config import Config, require
@@ -55,6 +55,10 @@ class Provenance:
     """Rows left out because their logpdf was -inf."""
     request: str | None = None
     """Fingerprint of the labelling that made them."""
+    heads: tuple[str, ...] = ()
+    """What the columns of logpdf are; () if it has one."""
+    failed: Mapping[str, int] = field(default_factory=dict)
+    """Rows left out because they had no label, by reason."""
 
     def to_json(self) -> dict[str, Any]:
         """As the fields of metadata.json."""
@@ -66,6 +70,8 @@ class Provenance:
             "row_kinds": list(self.row_kinds),
             "excluded": self.excluded,
             "request": self.request,
+            "heads": list(self.heads),
+            "failed": dict(self.failed),
         }
 
     @classmethod
@@ -80,4 +86,6 @@ class Provenance:
             parents=tuple(value["parents"]),
             excluded=value["excluded"],
             request=value["request"],
+            heads=tuple(value.get("heads", ())),
+            failed=dict(value.get("failed", {})),
         )

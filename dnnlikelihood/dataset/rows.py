@@ -10,8 +10,20 @@ import numpy as np
 
 from ..errors import LikelihoodError, ShapeError
 from ..parameters import ParameterSpace
+from ..priors import Prior
 
-__all__ = ["Column", "batches", "checked_column", "finite_points", "finite_rows", "piece_rows", "pieces", "row_hashes"]
+__all__ = [
+    "Column",
+    "batches",
+    "checked_column",
+    "finite_points",
+    "finite_rows",
+    "labelled_rows",
+    "piece_rows",
+    "pieces",
+    "row_hashes",
+    "supported_rows",
+]
 
 PIECE_BYTES = 8 * 1024 * 1024
 MOST_ROWS = 65536
@@ -154,31 +166,64 @@ def finite_points(space: ParameterSpace, theta: Any) -> np.ndarray:
     return theta
 
 
-def finite_rows(columns: Mapping[str, Column]) -> np.ndarray:
-    """(n,) bool: False where logpdf is -inf.
+def finite_rows(columns: Mapping[str, Column], among: np.ndarray | None = None) -> np.ndarray:
+    """(n,) bool: False where logpdf (of any head) is -inf, or the row is not `among` (n,) those asked for.
 
     Raises:
         LikelihoodError: NaN or +inf in logpdf, non-finite gradients in the support, weights that are not > 0; with
             their number and the first rows.
     """
-    keep = np.ones(len(next(iter(columns.values()))), bool)
+    keep = np.ones(len(next(iter(columns.values()))), bool) if among is None else among.copy()
     refused: dict[str, np.ndarray] = {}
     if "logpdf" in columns:
         y = columns["logpdf"][:]
-        keep = y > -np.inf
-        refused["logpdf is NaN or +inf"] = np.isnan(y) | (y == np.inf)
-        keep |= np.isnan(y)
+        y = y if y.ndim == 2 else y[:, None]
+        bad = (np.isnan(y) | (y == np.inf)).any(axis=1)
+        refused["logpdf is NaN or +inf"] = bad & keep
+        keep &= (y > -np.inf).all(axis=1) | bad
     if "gradient" in columns:
         gradient = columns["gradient"]
-        bad = [~np.isfinite(piece).all(axis=1) for piece in gradient.pieces()]
-        refused["the gradient is not finite"] = np.concatenate([np.zeros(0, bool), *bad]) & keep
+        wrong = [~np.isfinite(piece).all(axis=tuple(range(1, piece.ndim))) for piece in gradient.pieces()]
+        refused["the gradient is not finite"] = np.concatenate([np.zeros(0, bool), *wrong]) & keep
     w = columns["weight"][:]
     refused["the weight is not finite and > 0"] = ~(np.isfinite(w) & (w > 0))
+    _refuse(refused)
+    return keep
+
+
+def labelled_rows(failed: Any, n: int) -> tuple[np.ndarray, dict[str, int]]:
+    """(n,) bool: which rows have a label; and how many have none, by reason.
+
+    Args:
+        failed: (n,) of str, "" where the row has a label; None if all have.
+        n: rows.
+    """
+    if failed is None:
+        return np.ones(n, bool), {}
+    reasons = np.asarray(failed).astype(str)
+    if reasons.shape != (n,):
+        raise ShapeError(f"failed has shape {reasons.shape}, expected ({n},): a reason a row")
+    found, counts = np.unique(reasons[reasons != ""], return_counts=True)
+    return reasons == "", dict(zip(found.tolist(), counts.tolist(), strict=True))
+
+
+def supported_rows(space: ParameterSpace, prior: Prior, theta: Column, keep: np.ndarray) -> None:
+    """Refuse rows that are to be kept although a density of these parameters and this prior is zero there.
+
+    Raises:
+        LikelihoodError: such rows; with their number and the first ones.
+    """
+    ranges = prior.columns(space)
+    inside = [space.inside(piece) & ranges.inside(piece) for piece in theta.pieces()]
+    beyond = keep & ~np.concatenate([np.zeros(0, bool), *inside])
+    _refuse({"logpdf is finite outside the declared bounds or the range of a prior": beyond})
+
+
+def _refuse(refused: Mapping[str, np.ndarray]) -> None:
     for complaint, rows in refused.items():
         if rows.any():
             where = np.flatnonzero(rows)[:8].tolist()
             raise LikelihoodError(f"{complaint} in {rows.sum()} of {len(rows)} rows: {where}; mend or leave them out")
-    return keep
 
 
 def batches(

@@ -22,9 +22,9 @@ class Rows(NamedTuple):
     theta: np.ndarray
     """(n, d)."""
     logpdf: np.ndarray
-    """(n,)."""
+    """(n,), or (n, H) if the data have heads."""
     gradient: np.ndarray | None
-    """(n, d), or None if the data have none."""
+    """(n, d) or (n, H, d), or None if the data have none."""
     weight: np.ndarray
     """(n,)."""
 
@@ -66,11 +66,11 @@ class Table:
         return self._columns["theta"].where(self._rows_of(split))
 
     def logpdf(self, split: Split | None = None) -> np.ndarray:
-        """(n,) labels, natural log."""
+        """(n,) labels, natural log; (n, H) if the data have heads."""
         return self._columns["logpdf"].where(self._rows_of(split))
 
     def gradient(self, split: Split | None = None) -> np.ndarray:
-        """(n, d) gradients of logpdf.
+        """(n, d) gradients of logpdf; (n, H, d) if the data have heads.
 
         Raises:
             LikelihoodError: the data have none.
