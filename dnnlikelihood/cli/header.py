@@ -23,7 +23,7 @@ __all__ = ["header"]
 def header(folder: Path, output: Path, *, overwrite: bool) -> Report:
     """Write a published model as one C++17 header without dependencies, weights and all.
 
-    Its namespace has the model's name; the functions are logpdf, logpdf_and_gradient, evaluate, error and in_domain.
+    Its namespace is dnnlik::NAME; the functions are logpdf, logpdf_and_gradient, evaluate, error and in_domain.
     Compile with -O3. Large networks are refused: read their ONNX files with a library, as examples/cpp does.
     """
     from ..export.header import write_header

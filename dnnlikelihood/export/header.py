@@ -1,8 +1,8 @@
 """`model.hpp`: a published surrogate as one C++17 header without dependencies, weights and all.
 
     #include "toy_lhc.hpp"
-    double value = toy_lhc::logpdf_and_gradient(theta, gradient);
-    toy_lhc::Answer answer = toy_lhc::evaluate(theta);        // logpdf, error, spread, in_domain
+    double value = dnnlik::toy_lhc::logpdf_and_gradient(theta, gradient);
+    auto answer = dnnlik::toy_lhc::evaluate(theta);           // logpdf, error, spread, in_domain
 
 For codes that cannot take a library on board. It is made from the checked `model.onnx` of a published folder, whenever
 it is wanted, and holds the arrays of `Ensemble.arrays` to the last bit: float32 weights with nine digits, the rest with
@@ -150,7 +150,7 @@ def header(ensemble: Ensemble, metadata: Mapping[str, Any]) -> str:
         f"// Licence {metadata['licence']}. Written by dnnlikelihood; do not edit.",
         "#pragma once",
         *(f"#include <{part}>" for part in ("algorithm", "array", "cmath", "cstddef", "utility", "vector")),
-        f"\nnamespace {name} {{\n",
+        f"\nnamespace dnnlik::{name} {{\n",
         f"inline constexpr const char* fingerprint = {_text(metadata['fingerprint'])};",
         *(f"inline constexpr std::size_t {key} = {value};" for key, value in counts.items()),
         f"inline constexpr const char* parameter_names[] = {{{parameters}}};",
@@ -160,7 +160,7 @@ def header(ensemble: Ensemble, metadata: Mapping[str, Any]) -> str:
         "}  // namespace detail\n",
     ]
     body = resources.files(__package__).joinpath("header.hpp").read_text("utf-8")
-    return "\n".join(lines) + body.replace("@MODEL@", _model(ensemble)) + f"\n}}  // namespace {name}\n"
+    return "\n".join(lines) + body.replace("@MODEL@", _model(ensemble)) + f"\n}}  // namespace dnnlik::{name}\n"
 
 
 def write_header(folder: str | Path, path: str | Path, *, overwrite: bool = False) -> Path:

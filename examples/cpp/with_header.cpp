@@ -1,6 +1,6 @@
 // A published model without any library: the header that `dnnlik header FOLDER` writes.
 //
-// The namespace has the model's name; this program is built for any model, so the build says which it is.
+// The namespace is dnnlik::NAME; this program is built for any model, so the build says which it is.
 #include MODEL_HPP
 
 #include "published.hpp"
