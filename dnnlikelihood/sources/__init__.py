@@ -1,5 +1,7 @@
 """Where log-densities come from: functions that return a `Source` (parameters, prior, traceable log-likelihood).
 
+`eft`         counts quadratic in effective-theory coefficients, log-normal nuisances; generated, or from JSON.
+`eft_gaussian` measurements with a covariance, predicted up to second order in such coefficients.
 `gaussian`    exact answers known; the tests' ground truth.
 `histfactory` any pyhf workspace, all modifier types.
 `simplified`  counts with parabolas for backgrounds, from their first three moments (arXiv:1809.05548).
@@ -20,7 +22,7 @@ from .source import Counting, Source
 
 __all__ = ["SOURCES", "Counting", "Source", "build"]
 
-SOURCES = ("gaussian", "histfactory", "simplified", "toy_lhc", "unbinned")
+SOURCES = ("eft", "eft_gaussian", "gaussian", "histfactory", "simplified", "toy_lhc", "unbinned")
 
 
 def build(name: str, arguments: Mapping[str, Any] | None = None) -> Source:
