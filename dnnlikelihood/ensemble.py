@@ -3,56 +3,38 @@ r"""A surrogate as arrays: what a DnnLik computes, written once, without any net
     z    = (theta - shift) / scale                                            physical parameters, standardised
     f    = (z, max(0, (theta_k - kappa_k) / scale_k) for every kink)          features, (n, m)
     b(f) = c + l.f + 1/2 f^T Q f                                              baseline, float64
-    r_k  = output_scale * net_k(f)                                            residual of member k, float32 inside
+    r_k  = output_scale * N_k(f)                                              residual of member k, float32 inside
     logpdf = b + mean_k r_k,        spread = standard deviation of r_k over the members
     error  = factor(logpdf) (spread + floor)                                  half-width of the calibrated 90 % band
     in_domain = inside the box and the ellipsoid |A (theta - center)| <= radius of the training points
 
-The offset and the quadratic part stay in float64, so the network only has to be right about the difference. Training
-makes this object, exporters write it, and every runtime is held against it.
+The offset and the quadratic part stay in float64, so the network only has to be right about the difference. With
+several heads, baseline, scale and calibration are each head's own; features, members and domain are shared.
+
+An anchored surrogate has its anchor at z = 0, where its networks were trained as N(f) - N(f(anchor)); what float32
+leaves of that difference at the anchor itself is dropped, so that every head is its constant c there, to the last bit
+and on every runtime.
+
+Training makes this object, exporters write it, and every runtime is held against it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from .errors import ConfigError, CorruptFile
+from .members import ACTIVATIONS, Member
 from .npzfiles import read_npz, write_npz
 
-__all__ = ["ACTIVATIONS", "Baseline", "Calibration", "Domain", "Ensemble", "Features", "Member"]
+__all__ = ["ACTIVATIONS", "Baseline", "Calibration", "Domain", "Ensemble", "Features", "Member", "Output"]
 
-SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
-
-
-def _sigmoid(x: np.ndarray) -> np.ndarray:
-    return 0.5 * (1 + np.tanh(0.5 * x))
-
-
-def _gelu(x: np.ndarray) -> np.ndarray:
-    """The tanh form, as `keras.activations.gelu(approximate=True)`."""
-    return 0.5 * x * (1 + np.tanh(np.float32(np.sqrt(2 / np.pi)) * (x + np.float32(0.044715) * x**3)))
-
-
-def _softplus(x: np.ndarray) -> np.ndarray:
-    return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
-
-
-ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "selu": lambda x: (
-        np.float32(SELU_SCALE) * np.where(x > 0, x, np.float32(SELU_ALPHA) * np.expm1(np.minimum(x, np.float32(0))))
-    ),
-    "silu": lambda x: x * _sigmoid(x),
-    "gelu": _gelu,
-    "softplus": _softplus,
-    "tanh": np.tanh,
-    "relu": lambda x: np.maximum(x, 0),
-}
-"""The activations a member may have, elementwise on float32 arrays."""
+ROWS = 1024
+"""Rows whose slopes are computed at once: every layer holds one for each row and head."""
 
 
 @dataclass(frozen=True)
@@ -109,33 +91,6 @@ class Baseline:
 
 
 @dataclass(frozen=True)
-class Member:
-    """One network: dense layers with one activation, a linear output of width 1."""
-
-    kernels: tuple[np.ndarray, ...]
-    """float32, (m, w_1), (w_1, w_2), ..., (w_L, 1)."""
-    biases: tuple[np.ndarray, ...]
-    activation: str
-
-    def __post_init__(self) -> None:
-        if self.activation not in ACTIVATIONS:
-            raise ConfigError(f"activation {self.activation!r} is none of {sorted(ACTIVATIONS)}")
-
-    @property
-    def n_weights(self) -> int:
-        """How many numbers were learned."""
-        return sum(a.size for a in (*self.kernels, *self.biases))
-
-    def __call__(self, f: np.ndarray) -> np.ndarray:
-        """(n, m) -> (n,) float32 network output."""
-        h = f.astype(np.float32)
-        act = ACTIVATIONS[self.activation]
-        for kernel, bias in zip(self.kernels[:-1], self.biases[:-1], strict=True):
-            h = act(h @ kernel + bias)
-        return (h @ self.kernels[-1] + self.biases[-1])[:, 0]
-
-
-@dataclass(frozen=True)
 class Domain:
     """Where the surrogate was trained: a box and an ellipsoid."""
 
@@ -176,85 +131,174 @@ class Calibration:
 
 
 @dataclass(frozen=True)
+class Output:
+    """What turns a column of the networks into the log-density of one head."""
+
+    baseline: Baseline
+    scale: float
+    """Nats of one unit of the networks' output."""
+    calibration: Calibration
+    name: str = ""
+    """Of the head; empty for a plain density."""
+
+
+@dataclass(frozen=True)
 class Ensemble:
     """The whole surrogate."""
 
     features: Features
-    baseline: Baseline
+    outputs: tuple[Output, ...]
+    """One for each head, in the order of the networks' columns."""
     members: tuple[Member, ...]
-    output_scale: float
     domain: Domain
-    calibration: Calibration
+    anchored: bool = False
+    """Whether every head is its baseline's constant at z = 0, exactly."""
+
+    def __post_init__(self) -> None:
+        n_heads = {member.n_heads for member in self.members}
+        if n_heads != {len(self.outputs)}:
+            raise ConfigError(f"networks of {sorted(n_heads)} columns for {len(self.outputs)} outputs")
+        if self.anchored and (self.features.kink_values < self.features.shift[self.features.kink_columns]).any():
+            raise ConfigError("a surrogate cannot be anchored beyond a kink: there its features are not zero")
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """Names of the heads; () for a plain density."""
+        return tuple(output.name for output in self.outputs if output.name)
+
+    @property
+    def anchor(self) -> np.ndarray | None:
+        """(d,) where every head is exactly its constant; None if nowhere."""
+        return self.features.shift if self.anchored else None
+
+    @property
+    def baseline(self) -> Baseline:
+        """Of the first head."""
+        return self.outputs[0].baseline
+
+    @property
+    def output_scale(self) -> float:
+        """Of the first head."""
+        return self.outputs[0].scale
+
+    @property
+    def calibration(self) -> Calibration:
+        """Of the first head."""
+        return self.outputs[0].calibration
 
     @property
     def n_weights(self) -> int:
-        """Learned numbers of all members together."""
+        """Numbers held by all members together."""
         return sum(m.n_weights for m in self.members)
 
-    def members_logpdf(self, theta: np.ndarray) -> np.ndarray:
-        """(n, d) -> (n, K) float64: every member's answer."""
+    def select(self, head: int) -> Self:
+        """The surrogate of one head alone, without its name."""
+
+        def cut(member: Member) -> Member:
+            last = member.layers[-1]
+            column = slice(head, head + 1)
+            alone = replace(last, kernel=last.kernel[:, column].copy(), bias=last.bias[column].copy())
+            return replace(member, layers=(*member.layers[:-1], alone))
+
+        outputs = (replace(self.outputs[head], name=""),)
+        return replace(self, outputs=outputs, members=tuple(cut(m) for m in self.members))
+
+    def baseline_logpdf(self, theta: np.ndarray) -> np.ndarray:
+        """(n, d) -> (n, H) every head without its networks."""
         f = self.features(theta)
-        residuals = np.stack([m(f) for m in self.members], axis=1).astype(float)
-        return self.baseline.value(f)[:, None] + self.output_scale * residuals
+        return np.stack([output.baseline.value(f) for output in self.outputs], axis=1)
+
+    def _residuals(self, theta: np.ndarray, networks: Sequence[np.ndarray]) -> np.ndarray:
+        """(n, H) network outputs of each member -> (n, K, H) nats, nothing at the anchor."""
+        scales = np.array([output.scale for output in self.outputs])
+        residuals = np.stack(networks, axis=1).astype(float) * scales
+        if self.anchored:
+            residuals[(theta == self.features.shift).all(axis=1)] = 0.0
+        return residuals
+
+    def heads_logpdf(self, theta: np.ndarray, dtype: Any = np.float32) -> np.ndarray:
+        """(n, d) -> (n, K, H) float64: every member's answer for every head; networks computed in `dtype`."""
+        f = self.features(theta)
+        networks = [member(f, dtype) for member in self.members]
+        return self.baseline_logpdf(theta)[:, None, :] + self._residuals(theta, networks)
+
+    def members_logpdf(self, theta: np.ndarray, head: int = 0, dtype: Any = np.float32) -> np.ndarray:
+        """(n, d) -> (n, K) float64: every member's answer for one head."""
+        return self.heads_logpdf(theta, dtype)[:, :, head]
+
+    def heads_logpdf_and_grad(self, theta: np.ndarray, dtype: Any = np.float32) -> tuple[np.ndarray, np.ndarray]:
+        """(n, d) -> (n, H), (n, H, d): mean of the members, and its gradient, for every head."""
+        if len(theta) > ROWS:
+            pieces = [self.heads_logpdf_and_grad(theta[i : i + ROWS], dtype) for i in range(0, len(theta), ROWS)]
+            return np.concatenate([p[0] for p in pieces]), np.concatenate([p[1] for p in pieces])
+        f = self.features(theta)
+        networks, slopes = zip(*(member.value_and_gradient(f, dtype) for member in self.members), strict=True)
+        value = self.baseline_logpdf(theta) + self._residuals(theta, networks).mean(axis=1)
+        gradient = np.empty((len(theta), len(self.outputs), theta.shape[1]))
+        for h, output in enumerate(self.outputs):
+            residual = np.mean([slope[:, h] for slope in slopes], axis=0, dtype=float)
+            in_features = output.baseline.gradient(f) + output.scale * residual
+            gradient[:, h] = self.features.pull_back(theta, in_features)
+        return value, gradient
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Everything as named arrays, for npz; `from_arrays` is the inverse."""
+        """Everything as named arrays, for npz; `from_arrays` is the inverse.
+
+        The heads lie side by side: constants (H,), linear parts (H m,), matrices (m, H m), edges (H (B - 1),), factors
+        (H B,), floors (H,).
+        """
+        outs = self.outputs
         out = {
+            "heads": np.array(self.heads, dtype=str),
+            "anchored": np.array(self.anchored),
             "features/shift": self.features.shift,
             "features/scale": self.features.scale,
             "features/kink_columns": self.features.kink_columns,
             "features/kink_values": self.features.kink_values,
-            "baseline/constant": np.array(self.baseline.constant),
-            "baseline/linear": self.baseline.linear,
-            "baseline/matrix": self.baseline.matrix,
-            "output_scale": np.array(self.output_scale),
+            "baseline/constant": np.array([o.baseline.constant for o in outs]),
+            "baseline/linear": np.concatenate([o.baseline.linear for o in outs]),
+            "baseline/matrix": np.concatenate([o.baseline.matrix for o in outs], axis=1),
+            "output_scale": np.array([o.scale for o in outs]),
             "domain/low": self.domain.low,
             "domain/high": self.domain.high,
             "domain/center": self.domain.center,
             "domain/whitening": self.domain.whitening,
             "domain/radius": np.array(self.domain.radius),
-            "calibration/edges": self.calibration.edges,
-            "calibration/factors": self.calibration.factors,
-            "calibration/floor": np.array(self.calibration.floor),
+            "calibration/edges": np.concatenate([o.calibration.edges for o in outs]),
+            "calibration/factors": np.concatenate([o.calibration.factors for o in outs]),
+            "calibration/floor": np.array([o.calibration.floor for o in outs]),
         }
         for k, member in enumerate(self.members):
-            out[f"members/{k}/activation"] = np.array(member.activation)
-            for i, (kernel, bias) in enumerate(zip(member.kernels, member.biases, strict=True)):
-                out[f"members/{k}/{i}/kernel"], out[f"members/{k}/{i}/bias"] = kernel, bias
+            out[f"members/{k}/activation"] = np.array(member.structure)
+            for i, layer in enumerate(member.layers):
+                out[f"members/{k}/{i}/kernel"], out[f"members/{k}/{i}/bias"] = layer.kernel, layer.bias
         return out
 
     @classmethod
-    def from_arrays(cls, a: Any) -> Ensemble:
-        """Inverse of `arrays`."""
+    def from_arrays(cls, a: Any) -> Self:
+        """Inverse of `arrays`.
+
+        Raises:
+            KeyError: an array is missing; ConfigError, ValueError: they do not fit each other.
+        """
         names = set(a.keys())
         members: list[Member] = []
         while f"members/{len(members)}/activation" in names:
             prefix = f"members/{len(members)}"
             n = sum(1 for name in names if name.startswith(prefix + "/") and name.endswith("/kernel"))
-            kernels = tuple(a[f"{prefix}/{i}/kernel"] for i in range(n))
-            biases = tuple(a[f"{prefix}/{i}/bias"] for i in range(n))
-            members.append(Member(kernels, biases, str(a[f"{prefix}/activation"])))
-        return cls(
-            Features(*(a[f"features/{n}"] for n in ("shift", "scale", "kink_columns", "kink_values"))),
-            Baseline(float(a["baseline/constant"]), a["baseline/linear"], a["baseline/matrix"]),
-            tuple(members),
-            float(a["output_scale"]),
-            Domain(
-                a["domain/low"],
-                a["domain/high"],
-                a["domain/center"],
-                a["domain/whitening"],
-                float(a["domain/radius"]),
-            ),
-            Calibration(a["calibration/edges"], a["calibration/factors"], float(a["calibration/floor"])),
-        )
+            kernels, biases = ([a[f"{prefix}/{i}/{part}"] for i in range(n)] for part in ("kernel", "bias"))
+            members.append(Member.from_structure(str(a[f"{prefix}/activation"]), kernels, biases))
+        low, high, center, whitening = (a[f"domain/{n}"] for n in ("low", "high", "center", "whitening"))
+        domain = Domain(low, high, center, whitening, float(a["domain/radius"]))
+        features = Features(*(a[f"features/{n}"] for n in ("shift", "scale", "kink_columns", "kink_values")))
+        return cls(features, _outputs(a), tuple(members), domain, bool(a.get("anchored", False)))
 
     def save(self, path: Path) -> None:
         """Write all arrays to one npz file."""
         write_npz(path, self.arrays())
 
     @classmethod
-    def load(cls, path: Path) -> Ensemble:
+    def load(cls, path: Path) -> Self:
         """Read them back.
 
         Raises:
@@ -264,3 +308,27 @@ class Ensemble:
             return cls.from_arrays(read_npz(path))
         except KeyError as error:
             raise CorruptFile(f"{path} is not an ensemble: it lacks {error}") from error
+
+
+def _outputs(a: Any) -> tuple[Output, ...]:
+    """The heads apart again."""
+    constants = np.reshape(a["baseline/constant"], -1)
+    n_heads = len(constants)
+    names = [str(name) for name in a.get("heads", ())] or [""]
+    if len(names) != n_heads:
+        raise ConfigError(f"{n_heads} heads with the names {names}")
+    linear, factors, edges = (
+        np.reshape(a[name], (n_heads, -1)) if np.size(a[name]) else np.zeros((n_heads, 0))
+        for name in ("baseline/linear", "calibration/factors", "calibration/edges")
+    )
+    matrices = np.split(a["baseline/matrix"], n_heads, axis=1)
+    scales, floors = np.reshape(a["output_scale"], -1), np.reshape(a["calibration/floor"], -1)
+    return tuple(
+        Output(
+            Baseline(float(constants[h]), linear[h], matrices[h]),
+            float(scales[h]),
+            Calibration(edges[h], factors[h], float(floors[h])),
+            names[h],
+        )
+        for h in range(n_heads)
+    )

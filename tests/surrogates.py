@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from dnnlikelihood.ensemble import Baseline, Calibration, Domain, Ensemble, Features, Member
+from dnnlikelihood.ensemble import Baseline, Calibration, Domain, Ensemble, Features, Member, Output
 from dnnlikelihood.export.publish import PublishedMetadata, Reference, publish
+from dnnlikelihood.members import Layer
 from dnnlikelihood.parameters import ParameterSpace
 from dnnlikelihood.priors import Prior
 from dnnlikelihood.runlog import RunLog
@@ -26,18 +27,68 @@ def random_ensemble(
 
     def member() -> Member:
         kernels = [(rng.normal(size=(i, o)) / np.sqrt(i)).astype(np.float32) for i, o in pairwise(shape)]
-        return Member(tuple(kernels), tuple(0.1 * rng.normal(size=o).astype(np.float32) for o in shape[1:]), activation)
+        biases = [0.1 * rng.normal(size=o).astype(np.float32) for o in shape[1:]]
+        return Member.dense(kernels, biases, activation)
 
     return Ensemble(
         Features(
             rng.normal(size=d), rng.uniform(0.5, 2.0, d), np.arange(d - kinks, d), rng.normal(scale=0.2, size=kinks)
         ),
-        Baseline(constant, rng.normal(size=m), -q @ q.T - 0.1 * np.eye(m)),
+        (
+            Output(
+                Baseline(constant, rng.normal(size=m), -q @ q.T - 0.1 * np.eye(m)),
+                0.7,
+                Calibration(np.array([-305.0, -301.0]) - constant - 300, np.array([1.1, 1.7, 2.5]), 0.01),
+            ),
+        ),
         tuple(member() for _ in range(members)),
-        0.7,
         Domain(-2.5 * np.ones(d), 2.5 * np.ones(d), 0.1 * rng.normal(size=d), a, 3.5),
-        Calibration(np.array([-305.0, -301.0]) - constant - 300, np.array([1.1, 1.7, 2.5]), 0.01),
     )
+
+
+FORMS = ("dense", "monomials", "counting", "quartic")
+
+
+def random_network(form: str, m: int, n_heads: int, rng: np.random.Generator) -> Member:
+    """One network of the form of an architecture."""
+
+    def layer(inputs: tuple[int, ...], rows: int, width: int, activation: str = "identity", lift: float = 0.0) -> Layer:
+        kernel = (rng.normal(size=(rows, width)) / np.sqrt(2 * rows)).astype(np.float32)
+        return Layer(inputs, kernel, (lift + 0.1 * rng.normal(size=width)).astype(np.float32), activation)
+
+    n = m + m * (m + 1) // 2
+    if form == "dense":
+        return Member((layer((0,), m, 9, "silu"), layer((1,), 9, 7, "tanh"), layer((2,), 7, n_heads)))
+    if form == "monomials":
+        chain = (layer((0,), n, 9, "relu"), layer((1,), 9, 7, "leaky_relu"), layer((2,), 7, n_heads))
+        return Member(chain, expand=True)
+    if form == "quartic":
+        return Member((layer((0,), n, 8, "square"), layer((0, 1), n + 8, n_heads)), expand=True)
+    forms = rng.normal(size=(11, 1 + m, 1 + m)) / (3 * np.sqrt(1 + m))
+    forms[:, 0, 0] += 1
+    positive = np.einsum("bki,bkj->bij", forms, forms)
+    rows, columns = np.triu_indices(1 + m)
+    folded = (positive[:, rows, columns] * np.where(rows == columns, 1, 2)).T
+    yields = Layer((0,), folded[1:].astype(np.float32), (folded[0] + 0.01).astype(np.float32), "log")
+    inner = (layer((1,), 11, 6, "square"), layer((1,), 11, 7, "excess"), layer((1,), 11, 8, "silu"))
+    return Member((yields, *inner, layer((0, 1, 2, 3, 4), n + 32, n_heads)), expand=True)
+
+
+def headed_ensemble(form: str, *, n_heads: int = 3, members: int = 2, anchored: bool = False, d: int = 5) -> Ensemble:
+    """Random networks of one form with several heads, or one unnamed; without kinks if anchored, with one otherwise."""
+    plain, rng = random_ensemble(d=d, kinks=0 if anchored else 1, members=1), np.random.default_rng(7)
+    m = plain.features.width
+
+    def output(h: int) -> Output:
+        q = rng.normal(size=(m, m)) / np.sqrt(m)
+        edges = np.sort(rng.normal(scale=2, size=2)) + 10.0 * h
+        calibration = Calibration(edges, rng.uniform(1, 3, 3), 0.01 + 0.01 * h)
+        name = f"head_{h}" if n_heads > 1 else ""
+        return Output(Baseline(10.0 * h, rng.normal(size=m), -q @ q.T), 0.3 + 0.2 * h, calibration, name)
+
+    networks = tuple(random_network(form, m, n_heads, rng) for _ in range(members))
+    outputs = tuple(output(h) for h in range(n_heads))
+    return Ensemble(plain.features, outputs, networks, plain.domain, anchored)
 
 
 def points(n: int, d: int = 6, seed: int = 1) -> np.ndarray:
@@ -58,11 +109,9 @@ def gaussian_ensemble() -> Ensemble:
     mean = np.array(MEAN)
     return Ensemble(
         Features(mean, scale, np.zeros(0, int), np.zeros(0)),
-        Baseline(0.0, np.zeros(3), -precision),
+        (Output(Baseline(0.0, np.zeros(3), -precision), 0.01, Calibration(np.zeros(0), np.array([2.0]), 0.005)),),
         noise.members,
-        0.01,
         Domain(mean - 6 * scale, mean + 6 * scale, mean, whitening, 5.0),
-        Calibration(np.zeros(0), np.array([2.0]), 0.005),
     )
 
 

@@ -1,34 +1,14 @@
 """The surrogate as arrays: its mathematics, and its round trip."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from surrogates import FORMS, headed_ensemble, points, random_ensemble
 
-from dnnlikelihood.ensemble import ACTIVATIONS, Baseline, Calibration, Domain, Ensemble, Features, Member
+from dnnlikelihood.ensemble import ACTIVATIONS, Calibration, Domain, Ensemble, Features, Member
 from dnnlikelihood.errors import ConfigError, CorruptFile
-
-
-def random_ensemble(activation="silu", d=4, kinks=((1, 0.0), (2, 0.3)), n_members=2, seed=0, constant=-300.0):
-    rng = np.random.default_rng(seed)
-    features = Features(
-        rng.normal(size=d),
-        rng.uniform(0.5, 2, d),
-        np.array([c for c, _ in kinks], np.int64),
-        np.array([v for _, v in kinks], float),
-    )
-    m = features.width
-    q = rng.normal(size=(m, m))
-    shapes = ((m, 7), (7, 5), (5, 1))
-    members = tuple(
-        Member(
-            tuple(rng.normal(size=s).astype(np.float32) / np.float32(np.sqrt(s[0])) for s in shapes),
-            tuple(rng.normal(size=s[1]).astype(np.float32) for s in shapes),
-            activation,
-        )
-        for _ in range(n_members)
-    )
-    domain = Domain(np.full(d, -3.0), np.full(d, 3.0), np.zeros(d), np.eye(d), 4.0)
-    calibration = Calibration(np.array([constant - 1, constant + 1]), np.array([3.0, 2.0, 1.0]), 0.01)
-    return Ensemble(features, Baseline(constant, rng.normal(size=m), -(q @ q.T)), members, 0.7, domain, calibration)
+from dnnlikelihood.members import Layer
 
 
 def test_features_are_standardised_parameters_and_their_positive_parts():
@@ -38,10 +18,10 @@ def test_features_are_standardised_parameters_and_their_positive_parts():
 
 def test_pull_back_is_the_transpose_of_the_features_jacobian():
     ensemble = random_ensemble()
-    theta = np.random.default_rng(1).normal(size=(6, 4))
+    theta = np.random.default_rng(1).normal(size=(6, 6))
     g = np.random.default_rng(2).normal(size=(6, ensemble.features.width))
     h = 1e-6
-    shifted = [(ensemble.features(theta + h * e) - ensemble.features(theta - h * e)) / (2 * h) for e in np.eye(4)]
+    shifted = [(ensemble.features(theta + h * e) - ensemble.features(theta - h * e)) / (2 * h) for e in np.eye(6)]
     expected = np.stack([np.einsum("nm,nm->n", g, j) for j in shifted], axis=1)
     np.testing.assert_allclose(ensemble.features.pull_back(theta, g), expected, atol=1e-8)
 
@@ -56,9 +36,9 @@ def test_baseline_gradient_is_the_slope_of_its_value():
 
 @pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
 def test_round_trip_through_a_file_is_exact(activation, tmp_path):
-    ensemble = random_ensemble(activation)
+    ensemble = random_ensemble(activation=activation)
     ensemble.save(tmp_path / "e.npz")
-    theta = np.random.default_rng(3).normal(size=(20, 4))
+    theta = np.random.default_rng(3).normal(size=(20, 6))
     loaded = Ensemble.load(tmp_path / "e.npz")
     np.testing.assert_array_equal(loaded.members_logpdf(theta), ensemble.members_logpdf(theta))
     np.testing.assert_array_equal(loaded.domain(theta), ensemble.domain(theta))
@@ -70,15 +50,15 @@ def test_numpy_and_tensorflow_compute_the_same(activation):
 
     from dnnlikelihood.networks.forward import members_logpdf
 
-    ensemble = random_ensemble(activation)
-    theta = np.random.default_rng(4).normal(size=(50, 4))
+    ensemble = random_ensemble(activation=activation)
+    theta = np.random.default_rng(4).normal(size=(50, 6))
     np.testing.assert_allclose(
         members_logpdf(ensemble)(tf.constant(theta)).numpy(), ensemble.members_logpdf(theta), atol=3e-6
     )
 
 
 def test_the_offset_costs_no_precision():
-    theta = np.random.default_rng(5).normal(size=(50, 4))
+    theta = np.random.default_rng(5).normal(size=(50, 6))
     near, far = (random_ensemble(constant=c).members_logpdf(theta) for c in (0.0, 1e4))
     np.testing.assert_allclose(far - 1e4, near, rtol=0, atol=1e-10)
 
@@ -98,4 +78,77 @@ def test_bad_files_and_activations_are_refused(tmp_path):
     with pytest.raises(CorruptFile, match="not a readable npz"):
         Ensemble.load(tmp_path / "e.npz")
     with pytest.raises(ConfigError, match="swish"):
-        Member((), (), "swish")
+        Member.dense((np.ones((1, 1)),) * 2, (np.ones(1),) * 2, "swish")
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("anchored", [False, True])
+def test_heads_forward_backward_tensorflow_and_file(form, anchored, tmp_path):
+    import tensorflow as tf
+
+    from dnnlikelihood.networks.forward import guarded, heads_logpdf
+
+    ensemble = headed_ensemble(form, anchored=anchored)
+    theta = points(40, 5)
+    each = ensemble.heads_logpdf(theta)
+    assert each.shape == (40, 2, 3)
+    np.testing.assert_allclose(heads_logpdf(ensemble)(tf.constant(theta)).numpy(), each, rtol=1e-5, atol=1e-5)
+    value, gradient = ensemble.heads_logpdf_and_grad(theta, np.float64)
+    np.testing.assert_allclose(value, each.mean(axis=1), rtol=1e-5, atol=1e-5)
+    h = 1e-6
+    for j, e in enumerate(h * np.eye(5)):
+        above, below = (ensemble.heads_logpdf(theta + s * e, np.float64).mean(axis=1) for s in (1, -1))
+        np.testing.assert_allclose(gradient[:, :, j], (above - below) / (2 * h), rtol=1e-5, atol=1e-4)
+    for head in range(3):
+        alone = ensemble.select(head)
+        np.testing.assert_allclose(alone.members_logpdf(theta), each[:, :, head], rtol=1e-6, atol=1e-6)
+        inside = ensemble.domain(theta)
+        found = guarded(ensemble, head)(tf.constant(theta)).numpy()
+        np.testing.assert_allclose(found[inside], each[inside, :, head].mean(axis=1), rtol=1e-5, atol=1e-5)
+        assert np.all(found[~inside] == -np.inf)
+    ensemble.save(tmp_path / "e.npz")
+    again = Ensemble.load(tmp_path / "e.npz")
+    assert (again.heads, again.anchored) == (("head_0", "head_1", "head_2"), anchored)
+    np.testing.assert_array_equal(again.heads_logpdf(theta), each)
+    np.testing.assert_array_equal(
+        again.outputs[2].calibration.error(each[:, 0, 2], each[:, 1, 2]),
+        ensemble.outputs[2].calibration.error(each[:, 0, 2], each[:, 1, 2]),
+    )
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_anchor_is_exact_and_keeps_its_slope(form):
+    import tensorflow as tf
+
+    from dnnlikelihood.networks.forward import heads_logpdf
+
+    ensemble = headed_ensemble(form, anchored=True)
+    theta = np.concatenate([points(9, 5), ensemble.anchor[None]])
+    constants = [0.0, 10.0, 20.0]
+    np.testing.assert_array_equal(ensemble.heads_logpdf(theta)[-1], [constants, constants])
+    np.testing.assert_array_equal(heads_logpdf(ensemble)(tf.constant(theta)).numpy()[-1], [constants, constants])
+    value, slope = ensemble.heads_logpdf_and_grad(theta)
+    np.testing.assert_array_equal(value[-1], constants)
+    beside = ensemble.heads_logpdf_and_grad(theta + 1e-7)[1]
+    np.testing.assert_allclose(slope[-1], beside[-1], rtol=1e-4, atol=1e-4)
+    free = replace(ensemble, anchored=False)
+    assert np.all(free.heads_logpdf(theta)[-1] != constants), "a negative control"
+
+
+def test_networks_that_do_not_fit_are_refused():
+    one = np.ones((2, 2), np.float32)
+    good = Layer((0,), one, one[0], "tanh")
+    with pytest.raises(ConfigError, match="layer 2 has a kernel"):
+        Member((good, Layer((0, 1), one, one[0])))
+    with pytest.raises(ConfigError, match="layer 2"):
+        Member((good, Layer((2,), one, one[0])))
+    with pytest.raises(ConfigError, match="linear"):
+        Member((good,))
+    with pytest.raises(ConfigError, match="not the structure"):
+        Member.from_structure('{"expand": true, "layers": 3}', [], [])
+    with pytest.raises(ConfigError, match="columns"):
+        replace(random_ensemble(), outputs=random_ensemble().outputs * 2)
+    kinked = headed_ensemble("dense")
+    below = replace(kinked.features, kink_values=np.array([-99.0]))
+    with pytest.raises(ConfigError, match="kink"):
+        replace(kinked, anchored=True, features=below)

@@ -162,8 +162,8 @@ def _box(ensemble: Ensemble) -> dict[str, Any]:
 def _network(ensemble: Ensemble) -> dict[str, Any]:
     return {
         "n_members": len(ensemble.members),
-        "widths": [kernel.shape[1] for kernel in ensemble.members[0].kernels[:-1]],
-        "activations": sorted({member.activation for member in ensemble.members}),
+        "widths": list(ensemble.members[0].widths),
+        "activations": sorted({layer.activation for m in ensemble.members for layer in m.layers[:-1]}),
         "n_weights": ensemble.n_weights,
     }
 

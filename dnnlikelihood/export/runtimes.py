@@ -26,7 +26,8 @@ from ..ensemble import Ensemble
 from ..errors import CorruptFile, MissingArtifact, MissingDependency, SafetyError, SchemaError
 from ..jsonfiles import strict_loads
 from ..tracing import tensorflow
-from .onnx_graph import METADATA_KEY, OPSET, OUTPUTS, onnx_package
+from .onnx_graph import METADATA_KEY, OPSET, OUTPUTS
+from .onnx_nodes import onnx_package
 
 __all__ = ["OPERATORS", "Answers", "KerasModel", "OnnxModel", "SavedModel", "check_onnx", "read_ensemble"]
 
@@ -34,11 +35,11 @@ Answers = dict[str, np.ndarray]
 
 OPERATORS = frozenset(
     (
-        *("Add", "Sub", "Mul", "Div", "Max", "Sum", "MatMul", "Gemm"),
-        *("Abs", "Sqrt", "Log", "Sigmoid", "Tanh", "Relu", "Selu", "Gelu"),
+        *("Add", "Sub", "Mul", "Div", "Max", "Min", "Sum", "MatMul", "Gemm"),
+        *("Abs", "Sqrt", "Exp", "Log", "Sigmoid", "Tanh", "Relu", "LeakyRelu", "Selu", "Gelu"),
         *("Greater", "GreaterOrEqual", "LessOrEqual", "And", "Where"),
         *("ReduceMax", "ReduceMean", "ReduceSum"),
-        *("Cast", "Concat", "Gather", "Reshape", "Split", "Squeeze", "Unsqueeze"),
+        *("Cast", "Concat", "Gather", "Reshape", "Split", "Squeeze", "Transpose", "Unsqueeze"),
     )
 )
 """Every operator a published graph may have."""
@@ -82,7 +83,7 @@ def _refuse_foreign(model: Any, where: str) -> None:
 
 
 def _check_interface(model: Any, where: str) -> None:
-    """One input theta double [*, d]; the known outputs, of the known types and ranks."""
+    """One input theta double [*, d]; the known outputs, of the known types and ranks, all with heads or none."""
     types = onnx_package().TensorProto
 
     def signature(value: Any) -> tuple[int, int]:
@@ -91,9 +92,10 @@ def _check_interface(model: Any, where: str) -> None:
     inputs = {v.name: signature(v) for v in model.graph.input}
     if inputs != {"theta": (types.DOUBLE, 2)} or model.graph.input[0].type.tensor_type.shape.dim[1].dim_value < 1:
         raise SchemaError(f"{where}: its inputs are {sorted(inputs)}; expected one, theta double [batch, d]")
-    expected = {name: (types.BOOL if name == "in_domain" else types.DOUBLE, 1) for name in OUTPUTS}
     outputs = {v.name: signature(v) for v in model.graph.output}
-    if outputs not in (expected, {**expected, "gradient": (types.DOUBLE, 2)}):
+    rank = 2 if outputs.get("logpdf") == (types.DOUBLE, 2) else 1  # with heads, or without
+    expected = {name: (types.BOOL, 1) if name == "in_domain" else (types.DOUBLE, rank) for name in OUTPUTS}
+    if outputs not in (expected, {**expected, "gradient": (types.DOUBLE, rank + 1)}):
         raise SchemaError(f"{where}: its outputs are {sorted(outputs)}; expected {sorted(expected)} of the known types")
     versions = {o.domain: o.version for o in model.opset_import}
     if set(versions) - {"", "ai.onnx"} or max(versions.values(), default=0) > OPSET:
@@ -158,9 +160,10 @@ def read_ensemble(model: Any, metadata: dict[str, Any]) -> Ensemble:
         "features/kink_values": np.zeros(0),
         "calibration/edges": np.zeros(0),
     }
-    names = {f"members/{k}/activation": np.array(a) for k, a in enumerate(metadata["activations"])}
+    form = {f"members/{k}/activation": a for k, a in enumerate(metadata["activations"])}
+    form |= {key: metadata[key] for key in ("heads", "anchored") if key in metadata}
     try:
-        return Ensemble.from_arrays({**empty, **arrays, **names})
+        return Ensemble.from_arrays({**empty, **arrays, **form})
     except (KeyError, TypeError, ValueError) as error:
         raise CorruptFile(f"the graph does not hold the arrays of an ensemble: {error}") from error
 

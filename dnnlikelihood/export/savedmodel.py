@@ -24,45 +24,37 @@ import numpy as np
 
 from ..ensemble import Ensemble
 from ..jsonfiles import canonical
-from ..networks.forward import network
+from ..networks.forward import heads_logpdf, numbers
 from ..tracing import tensorflow
 
 __all__ = ["write_saved_model"]
 
 
 def _answers(ensemble: Ensemble, v: dict[str, Any]) -> Callable[[Any], dict[str, Any]]:
-    """All outputs as tensors of theta, from variables named as in `Ensemble.arrays`."""
+    """All outputs as tensors of theta, (n,) or with heads (n, H), from variables named as in `Ensemble.arrays`."""
     tf = tensorflow()
-    n_kinks = len(ensemble.features.kink_columns)
-    members = [
-        ([v[f"members/{k}/{i}/{part}"] for i in range(len(m.kernels)) for part in ("kernel", "bias")], m.activation)
-        for k, m in enumerate(ensemble.members)
-    ]
-
-    def features(theta: Any) -> Any:
-        f = (theta - v["features/shift"]) / v["features/scale"]
-        if not n_kinks:
-            return f
-        columns = v["features/kink_columns"]
-        beyond = tf.gather(theta, columns, axis=1) - v["features/kink_values"]
-        return tf.concat([f, tf.nn.relu(beyond / tf.gather(v["features/scale"], columns))], axis=1)
+    members, n_heads = heads_logpdf(ensemble, v), len(ensemble.outputs)
 
     def in_domain(theta: Any) -> Any:
         box = tf.reduce_all((theta >= v["domain/low"]) & (theta <= v["domain/high"]), axis=1)
         white = (theta - v["domain/center"]) @ v["domain/whitening"]
         return box & (tf.sqrt(tf.reduce_sum(white**2, axis=1)) <= v["domain/radius"])
 
+    def factor(logpdf: Any) -> Any:
+        """Of each head in the bin of its answer, (n, H)."""
+        edges = tf.reshape(v["calibration/edges"], [n_heads, -1])
+        place = tf.reduce_sum(tf.cast(logpdf[:, :, None] >= edges, tf.int32), axis=2)
+        n_bins = tf.size(v["calibration/factors"]) // n_heads
+        return tf.gather(v["calibration/factors"], place + n_bins * tf.range(n_heads))
+
     def answers(theta: Any) -> dict[str, Any]:
-        f = features(theta)
-        quadratic = tf.reduce_sum(f * (v["baseline/linear"] + 0.5 * (f @ v["baseline/matrix"])), axis=1)
-        single = tf.cast(f, tf.float32)
-        nets = tf.stack([network(weights, activation, single) for weights, activation in members], axis=1)
-        residuals = v["output_scale"] * tf.cast(nets, tf.float64)
-        logpdf = v["baseline/constant"] + quadratic + tf.reduce_mean(residuals, axis=1)
-        spread = tf.math.reduce_std(residuals, axis=1)
-        place = tf.searchsorted(v["calibration/edges"], logpdf, side="right")
-        error = tf.gather(v["calibration/factors"], place) * (spread + v["calibration/floor"])
-        return {"logpdf": logpdf, "spread": spread, "error": error, "in_domain": in_domain(theta)}
+        each = members(theta)
+        logpdf, spread = tf.reduce_mean(each, axis=1), tf.math.reduce_std(each, axis=1)
+        error = factor(logpdf) * (spread + v["calibration/floor"])
+        found = {"logpdf": logpdf, "spread": spread, "error": error}
+        if not ensemble.heads:
+            found = {name: value[:, 0] for name, value in found.items()}
+        return {**found, "in_domain": in_domain(theta)}
 
     return answers
 
@@ -107,9 +99,8 @@ def write_saved_model(ensemble: Ensemble, folder: Path, *, metadata: dict[str, A
         MissingDependency: TensorFlow is not installed.
     """
     tf = tensorflow()
-    arrays = {name: a for name, a in ensemble.arrays().items() if a.dtype.kind != "U"}
     module = tf.Module()
-    module.arrays = {name: tf.Variable(array, trainable=False) for name, array in arrays.items()}
+    module.arrays = {name: tf.Variable(array, trainable=False) for name, array in numbers(ensemble).items()}
     answers = _answers(ensemble, module.arrays)
     text = canonical(metadata).decode()
 
@@ -117,10 +108,12 @@ def write_saved_model(ensemble: Ensemble, folder: Path, *, metadata: dict[str, A
         return lambda theta: {name: value for name, value in answers(theta).items() if name in names}
 
     def logpdf_and_gradient(theta: Any) -> dict[str, Any]:
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
+        with tf.GradientTape(watch_accessed_variables=False, persistent=True) as tape:
             tape.watch(theta)
             value = answers(theta)["logpdf"]
-        return {"logpdf": value, "gradient": tape.gradient(value, theta)}
+            heads = tf.unstack(value, len(ensemble.heads), axis=1) if ensemble.heads else []
+        slopes = [tape.gradient(head, theta) for head in heads]
+        return {"logpdf": value, "gradient": tf.stack(slopes, axis=1) if heads else tape.gradient(value, theta)}
 
     points = [tf.TensorSpec([None, len(ensemble.features.shift)], tf.float64, name="theta")]
     module.logpdf = tf.function(pick("logpdf"), input_signature=points)

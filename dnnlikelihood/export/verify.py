@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..ensemble import ACTIVATIONS, Ensemble
+from ..ensemble import Ensemble
 from ..errors import DnnLikelihoodError, IntegrityError, MissingDependency
 from ..jsonfiles import read_json, strict_loads
 from ..parameters import ParameterSpace
@@ -159,15 +159,7 @@ def _numpy(f: _Folder) -> tuple[str, Numbers]:
 
 def _in_double(ensemble: Ensemble, theta: np.ndarray) -> np.ndarray:
     """(n, d) -> (n,) the surrogate with its networks in double precision."""
-    f = ensemble.features(theta)
-    total = np.zeros(len(theta))
-    for member in ensemble.members:
-        h: np.ndarray = f
-        act: Any = ACTIVATIONS[member.activation]
-        for kernel, bias in zip(member.kernels[:-1], member.biases[:-1], strict=True):
-            h = act(h @ kernel.astype(float) + bias)
-        total += (h @ member.kernels[-1].astype(float) + member.biases[-1])[:, 0]
-    return ensemble.baseline.value(f) + ensemble.output_scale * total / len(ensemble.members)
+    return ensemble.members_logpdf(theta, dtype=np.float64).mean(axis=1)
 
 
 def _differences(f: _Folder) -> tuple[str, Numbers]:

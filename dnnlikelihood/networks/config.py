@@ -6,17 +6,19 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..config import Config, require
-from ..ensemble import ACTIVATIONS
+from ..members import ACTIVATIONS
 
 __all__ = ["NetworkConfig", "TrainingConfig"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkConfig(Config):
-    """An ensemble of dense networks."""
+    """An ensemble of networks of one architecture (formulas in `networks.architectures`)."""
 
+    architecture: Literal["dense", "monomials", "counting", "quartic"] = "dense"
     widths: tuple[int, ...] = (256, 256)
-    """Units of each hidden layer."""
+    """dense, monomials: units of each hidden layer. counting: numbers of yields, squares, exponentials and hidden
+    units. quartic: number of quadratic forms."""
     activation: str = "silu"
     n_members: int = 3
     """Networks trained from different seeds; their mean answers, their spread tells how sure it is."""
@@ -26,8 +28,13 @@ class NetworkConfig(Config):
     """Whether training starts from an output of zero, that is from the baseline."""
 
     def validate(self) -> None:
-        """At least one layer, one member and a known activation."""
+        """At least one layer, one member and a known activation; as many widths as the architecture has parts."""
         require(bool(self.widths) and all(w >= 1 for w in self.widths), f"widths {self.widths} must be positive")
+        expected = {"counting": 4, "quartic": 1}.get(self.architecture, len(self.widths))
+        require(
+            len(self.widths) == expected,
+            f"architecture {self.architecture!r} has {expected} widths, {len(self.widths)} are given: {self.widths}",
+        )
         require(self.activation in ACTIVATIONS, f"activation {self.activation!r} is none of {sorted(ACTIVATIONS)}")
         require(self.bias_scale >= 0, f"bias_scale is {self.bias_scale}, must not be negative")
         require(self.n_members >= 1, f"n_members is {self.n_members}, must be at least 1")

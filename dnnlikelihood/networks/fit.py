@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from ..ensemble import Baseline, Calibration, Domain, Ensemble, Features, Member
+from ..ensemble import Baseline, Calibration, Domain, Ensemble, Features, Output
 from ..errors import TrainingError
+from ..members import Member
 from ..parameters import ParameterSpace
 from ..progress import progress_bar
 from ..statistics.baseline import constant_baseline, fit_baseline
@@ -18,10 +17,12 @@ from ..statistics.calibration import conformal
 from .config import NetworkConfig, TrainingConfig
 from .train import Residuals, train_member
 
-__all__ = ["Labelled", "fit_ensemble"]
+__all__ = ["Labelled", "calibrated", "fit_ensemble"]
 
 BASELINE_ROWS = 6000
 BOX_MARGIN = 0.1
+
+Baselines = tuple[Baseline, ...]
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,23 @@ class Labelled:
     theta: np.ndarray
     """(n, d)."""
     logpdf: np.ndarray
-    """(n,)."""
+    """(n,), or (n, H) with heads."""
     gradient: np.ndarray | None
-    """(n, d) or None."""
+    """(n, d), or (n, H, d) with heads, or None."""
     weight: np.ndarray
     """(n,)."""
+
+    @property
+    def values(self) -> np.ndarray:
+        """(n, H) log-densities; H = 1 without heads."""
+        return self.logpdf.reshape(len(self.theta), -1)
+
+    @property
+    def slopes(self) -> np.ndarray | None:
+        """(n, H, d) gradients, or None."""
+        if self.gradient is None:
+            return None
+        return self.gradient.reshape(*self.values.shape, self.theta.shape[1])
 
     def check(self, name: str) -> None:
         """Refuse what no network can learn from.
@@ -52,12 +65,17 @@ class Labelled:
                 raise TrainingError(f"{what} is not finite in {len(rows)} {name} rows, the first is row {rows[0]}")
 
 
-def _features(space: ParameterSpace, theta: np.ndarray, *, standardise: bool, kinks: bool) -> Features:
+def _features(
+    space: ParameterSpace, theta: np.ndarray, anchor: np.ndarray | None, *, standardise: bool, kinks: bool
+) -> Features:
+    """Standardised around the mean of the points, or around the anchor, where all features are then zero."""
     d = theta.shape[1]
     shift, scale = np.zeros(d), np.ones(d)
     if standardise:
         shift, scale = theta.mean(axis=0), theta.std(axis=0)
         scale = np.where(scale > 1e-12 * np.maximum(1.0, np.abs(shift)), scale, 1.0)
+    if anchor is not None:
+        shift, kinks = anchor.astype(float), False
     inside = [(c, v) for c, v in space.kinks if theta[:, c].min() < v < theta[:, c].max()] if kinks else []
     columns = np.array([c for c, _ in inside], np.int64)
     return Features(shift, scale, columns, np.array([v for _, v in inside], float))
@@ -78,15 +96,32 @@ def _domain(theta: np.ndarray) -> Domain:
     return replace(domain, radius=float(domain.distance(theta).max()) * (1 + 1e-9))
 
 
-def _residuals(rows: Labelled, features: Features, baseline: Baseline, output_scale: float) -> Residuals:
-    f = features(rows.theta)
-    gradient = None
-    if rows.gradient is not None:
-        slope = rows.gradient - features.pull_back(rows.theta, baseline.gradient(f))
-        gradient = (slope * features.scale / output_scale).astype(np.float32)
+def _baselines(
+    features: Features, train: Labelled, anchor: Labelled | None, seed: int, *, quadratic: bool
+) -> Baselines:
+    """One for each head; through its label at the anchor if there is one."""
+    some = np.random.default_rng(seed).permutation(len(train.theta))[:BASELINE_ROWS]
+    values, slopes = train.values, train.slopes
+    found = []
+    for h in range(values.shape[1]):
+        fixed = None if anchor is None else float(anchor.values[0, h])
+        if quadratic:
+            gradient = None if slopes is None else slopes[some, h]
+            found.append(fit_baseline(features, train.theta[some], values[some, h], gradient, constant=fixed))
+        else:
+            found.append(constant_baseline(features.width, float(values[:, h].mean()) if fixed is None else fixed))
+    return tuple(found)
+
+
+def _residuals(rows: Labelled, features: Features, baselines: Baselines, scales: np.ndarray) -> Residuals:
+    f, slopes, gradient = features(rows.theta), rows.slopes, None
+    value = (rows.values - np.stack([b.value(f) for b in baselines], axis=1)) / scales
+    if slopes is not None:
+        known = np.stack([features.pull_back(rows.theta, b.gradient(f)) for b in baselines], axis=1)
+        gradient = ((slopes - known) * features.scale / scales[:, None]).astype(np.float32)
     return Residuals(
         z=((rows.theta - features.shift) / features.scale).astype(np.float32),
-        value=((rows.logpdf - baseline.value(f)) / output_scale).astype(np.float32),
+        value=value.astype(np.float32),
         gradient=gradient,
         weight=(rows.weight / rows.weight.mean()).astype(np.float32),
     )
@@ -102,11 +137,28 @@ def fit_ensemble(
     standardise: bool,
     quadratic: bool,
     scale_output: bool,
+    heads: tuple[str, ...] = (),
+    anchor: Labelled | None = None,
     checkpoints: Path | None = None,
     identity: str = "",
     progress: bool = True,
 ) -> tuple[Ensemble, list[dict[str, list[float]]]]:
     """Train every member and calibrate their spread on the validation rows.
+
+    Args:
+        space: the columns of theta.
+        train: rows to learn from.
+        validation: rows to watch, and to calibrate with.
+        network: architecture and sizes.
+        training: the recipe.
+        standardise: whether features are standardised parameters.
+        quadratic: whether the baseline is a quadratic form, and the kinks of the parameters are features.
+        scale_output: whether each head's target is divided by its standard deviation.
+        heads: names of the columns of the labels; () for a plain density.
+        anchor: one labelled row; the surrogate equals its labels there, exactly.
+        checkpoints: folder to continue from and to write to after every epoch.
+        identity: fingerprint that the checkpoints must carry.
+        progress: show a bar on a terminal.
 
     Returns:
         The ensemble, and one history a member.
@@ -116,16 +168,15 @@ def fit_ensemble(
     """
     train.check("train")
     validation.check("validation")
-    features = _features(space, train.theta, standardise=standardise, kinks=quadratic)
-    rng = np.random.default_rng(training.seed)
-    some = rng.permutation(len(train.theta))[:BASELINE_ROWS]
-    if quadratic:
-        gradient = None if train.gradient is None else train.gradient[some]
-        baseline = fit_baseline(features, train.theta[some], train.logpdf[some], gradient)
-    else:
-        baseline = constant_baseline(features.width, float(train.logpdf.mean()))
-    scale = float(train.logpdf.std()) if scale_output else 1.0
-    seen, watched = (_residuals(rows, features, baseline, scale) for rows in (train, validation))
+    at = None if anchor is None else anchor.theta[0]
+    features = _features(space, train.theta, at, standardise=standardise, kinks=quadratic)
+    baselines = _baselines(features, train, anchor, training.seed, quadratic=quadratic)
+    scales = np.ones(len(baselines))
+    if scale_output:
+        deviation = _residuals(train, features, baselines, scales).value.std(axis=0, dtype=float)
+        scales = np.where(deviation > 0, deviation, 1.0)
+    seen, watched = (_residuals(rows, features, baselines, scales) for rows in (train, validation))
+    nats = float(np.sqrt(np.mean(scales**2) / len(scales)))
 
     members: list[Member] = []
     histories: list[dict[str, list[float]]] = []
@@ -138,28 +189,27 @@ def fit_ensemble(
                 network,
                 training,
                 training.seed + k,
+                anchored=anchor is not None,
                 checkpoint=None if checkpoints is None else checkpoints / f"member_{k}.npz",
                 identity=identity,
                 each_epoch=lambda h, k=k: advance(  # type: ignore[misc]
-                    1, f"member {k + 1}: validation RMSE {scale * h['val_loss'][-1] ** 0.5:.4f} nats"
+                    1, f"member {k + 1}: validation RMSE {nats * h['val_loss'][-1] ** 0.5:.4f} nats"
                 ),
             )
             members.append(member)
             histories.append(history)
-    return assemble(features, baseline, members, scale, train.theta, validation), histories
-
-
-def assemble(
-    features: Features,
-    baseline: Baseline,
-    members: Sequence[Member],
-    output_scale: float,
-    theta: np.ndarray,
-    calibration: Any,
-) -> Ensemble:
-    """Put the parts together and calibrate the error on labelled rows."""
     none = Calibration(np.zeros(0), np.ones(1), 0.0)
-    bare = Ensemble(features, baseline, tuple(members), output_scale, _domain(theta), none)
-    answers = bare.members_logpdf(calibration.theta)
-    fitted = conformal(answers.mean(axis=1), answers.std(axis=1), calibration.logpdf)
-    return Ensemble(features, baseline, tuple(members), output_scale, bare.domain, fitted)
+    outputs = tuple(
+        Output(b, float(s), none, name) for b, s, name in zip(baselines, scales, heads or ("",), strict=True)
+    )
+    bare = Ensemble(features, outputs, tuple(members), _domain(train.theta), anchored=anchor is not None)
+    return calibrated(bare, validation), histories
+
+
+def calibrated(ensemble: Ensemble, rows: Labelled) -> Ensemble:
+    """The same surrogate with the error of each head calibrated on labelled rows."""
+    answers, values = ensemble.heads_logpdf(rows.theta), rows.values
+    fitted = (conformal(a.mean(axis=1), a.std(axis=1), values[:, h]) for h, a in enumerate(np.moveaxis(answers, 2, 0)))
+    return replace(
+        ensemble, outputs=tuple(replace(o, calibration=c) for o, c in zip(ensemble.outputs, fitted, strict=True))
+    )

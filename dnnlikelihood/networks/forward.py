@@ -1,20 +1,33 @@
-"""An `Ensemble` as a TensorFlow function: what sampling and exact derivatives of a surrogate run on."""
+"""An `Ensemble` as TensorFlow functions: what sampling, training, exact derivatives and the SavedModel run on.
+
+The arrays of the surrogate come by the names of `Ensemble.arrays`, as constants or as variables of a module.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
 
 from ..ensemble import Ensemble
+from ..members import EXCESS_KNEE, LEAKY_SLOPE, LOG_FLOOR, Layer, Member, pairs
 from ..tracing import tensorflow
 
-__all__ = ["guarded", "members_logpdf", "network"]
+__all__ = ["functions", "guarded", "heads_logpdf", "members_logpdf", "monomials", "network", "numbers"]
+
+Arrays = Mapping[str, Any]
 
 
-def _activations() -> dict[str, Callable[[Any], Any]]:
+@cache
+def functions() -> dict[str, Callable[[Any], Any]]:
+    """`members.FUNCTIONS` in TensorFlow."""
     tf = tensorflow()
+
+    def excess(x: Any) -> Any:
+        return tf.exp(tf.minimum(x, EXCESS_KNEE)) * (1.0 + tf.nn.relu(x - EXCESS_KNEE)) - (1.0 + x)
+
     return {
         "selu": tf.nn.selu,
         "silu": tf.nn.silu,
@@ -22,44 +35,94 @@ def _activations() -> dict[str, Callable[[Any], Any]]:
         "softplus": tf.nn.softplus,
         "tanh": tf.tanh,
         "relu": tf.nn.relu,
+        "leaky_relu": lambda x: tf.nn.leaky_relu(x, alpha=LEAKY_SLOPE),
+        "identity": lambda x: x,
+        "square": tf.square,
+        "log": lambda x: tf.math.log(tf.maximum(x, LOG_FLOOR)),
+        "excess": excess,
     }
 
 
-def network(weights: list[Any], activation: str, f: Any) -> Any:
-    """Kernel, bias, kernel, bias ... applied to features (n, m) -> (n,)."""
-    act = _activations()[activation]
-    for kernel, bias in zip(weights[:-2:2], weights[1:-2:2], strict=True):
-        f = act(f @ kernel + bias)
-    return (f @ weights[-2] + weights[-1])[:, 0]
+def monomials(f: Any) -> Any:
+    """(n, m) -> (n, m + m (m + 1) / 2), in the order of `members.monomials`.
 
-
-def members_logpdf(ensemble: Ensemble) -> Callable[[Any], Any]:
-    """float64 theta (n, d) -> (n, K) float64, traceable and differentiable; the networks run in float32."""
+    Columns are picked by products with zeros and ones: their derivatives are products again, and no scatter.
+    """
     tf = tensorflow()
-    features, baseline = ensemble.features, ensemble.baseline
-    columns = [int(k) for k in features.kink_columns]
-    members = [
-        ([np.asarray(a) for pair in zip(m.kernels, m.biases, strict=True) for a in pair], m.activation)
-        for m in ensemble.members
+    m = f.shape[1]
+    first, second = (tf.constant(np.eye(m)[:, columns], f.dtype) for columns in pairs(m))
+    return tf.concat([f, (f @ first) * (f @ second)], axis=1)
+
+
+def network(layers: Sequence[Layer], f: Any, *, expand: bool = False) -> Any:
+    """Layers, whose kernels may be variables, applied to features: (n, m) -> (n, H)."""
+    tf = tensorflow()
+    outputs = [monomials(f) if expand else f]
+    for layer in layers:
+        h = [outputs[j] for j in layer.inputs]
+        x = h[0] if len(h) == 1 else tf.concat(h, axis=1)
+        outputs.append(functions()[layer.activation](x @ layer.kernel + layer.bias))
+    return outputs[-1]
+
+
+def numbers(ensemble: Ensemble) -> dict[str, np.ndarray]:
+    """The arrays of an ensemble that are numbers, by name."""
+    return {name: a for name, a in ensemble.arrays().items() if a.dtype.kind in "fi"}
+
+
+def _with(member: Member, k: int, v: Arrays) -> list[Layer]:
+    return [
+        Layer(layer.inputs, v[f"members/{k}/{i}/kernel"], v[f"members/{k}/{i}/bias"], layer.activation)
+        for i, layer in enumerate(member.layers)
     ]
 
+
+def heads_logpdf(ensemble: Ensemble, arrays: Arrays | None = None) -> Callable[[Any], Any]:
+    """float64 theta (n, d) -> (n, K, H) float64, traceable and differentiable; the networks run in float32.
+
+    Args:
+        ensemble: the surrogate.
+        arrays: its `numbers`, as variables perhaps; constants if None.
+    """
+    tf = tensorflow()
+    v = numbers(ensemble) if arrays is None else arrays
+    members = [(_with(member, k, v), member.expand) for k, member in enumerate(ensemble.members)]
+    n_heads, m = len(ensemble.outputs), ensemble.features.width
+    has_kinks = len(ensemble.features.kink_columns) > 0
+
+    def features(theta: Any) -> Any:
+        f = (theta - v["features/shift"]) / v["features/scale"]
+        if not has_kinks:
+            return f
+        columns = v["features/kink_columns"]
+        beyond = tf.gather(theta, columns, axis=1) - v["features/kink_values"]
+        return tf.concat([f, tf.nn.relu(beyond / tf.gather(v["features/scale"], columns))], axis=1)
+
     def forward(theta: Any) -> Any:
-        f = (theta - features.shift) / features.scale
-        if columns:
-            beyond = (tf.gather(theta, columns, axis=1) - features.kink_values) / features.scale[columns]
-            f = tf.concat([f, tf.nn.relu(beyond)], axis=1)
-        b = baseline.constant + tf.reduce_sum(f * (baseline.linear + 0.5 * (f @ baseline.matrix)), axis=1)
+        f = features(theta)
+        slope = tf.reshape(v["baseline/linear"] + 0.5 * (f @ v["baseline/matrix"]), [-1, n_heads, m])
+        b = v["baseline/constant"] + tf.reduce_sum(f[:, None, :] * slope, axis=2)
         single = tf.cast(f, tf.float32)
-        residuals = tf.stack([network(weights, activation, single) for weights, activation in members], axis=1)
-        return b[:, None] + ensemble.output_scale * tf.cast(residuals, tf.float64)
+        networks = tf.stack([network(layers, single, expand=expand) for layers, expand in members], axis=1)
+        residuals = v["output_scale"] * tf.cast(networks, tf.float64)
+        if ensemble.anchored:
+            here = tf.cast(tf.reduce_all(theta == v["features/shift"], axis=1), tf.float64)
+            residuals -= tf.stop_gradient(residuals * here[:, None, None])
+        return b[:, None, :] + residuals
 
     return forward
 
 
-def guarded(ensemble: Ensemble) -> Callable[[Any], Any]:
-    """float64 theta (n, d) -> (n,) mean of the members inside the domain, -inf outside; traceable."""
+def members_logpdf(ensemble: Ensemble, head: int = 0) -> Callable[[Any], Any]:
+    """float64 theta (n, d) -> (n, K) float64 of one head, traceable and differentiable."""
+    forward = heads_logpdf(ensemble if len(ensemble.outputs) == 1 else ensemble.select(head))
+    return lambda theta: forward(theta)[:, :, 0]
+
+
+def guarded(ensemble: Ensemble, head: int = 0) -> Callable[[Any], Any]:
+    """float64 theta (n, d) -> (n,) mean of the members for one head inside the domain, -inf outside; traceable."""
     tf = tensorflow()
-    members, domain = members_logpdf(ensemble), ensemble.domain
+    members, domain = members_logpdf(ensemble, head), ensemble.domain
 
     def logpdf(theta: Any) -> Any:
         box = tf.reduce_all((theta >= domain.low) & (theta <= domain.high), axis=1)

@@ -11,10 +11,11 @@ import numpy as np
 
 from .. import ensemble as arrays
 from .backend import keras
+from .forward import functions, monomials
 
 ops = keras.ops
 
-__all__ = ["Baseline", "Features", "GeluTanh", "Stack"]
+__all__ = ["Anchor", "Baseline", "Features", "Function", "GeluTanh", "Monomials", "Stack"]
 
 _PACKAGE = "dnnlikelihood"
 
@@ -66,47 +67,90 @@ class Features(_Constant):
 
 @keras.saving.register_keras_serializable(_PACKAGE)
 class Baseline(_Constant):
-    """Features (n, m) -> (n, 1): c + l.f + 1/2 f^T Q f."""
+    """Features (n, m) -> (n, H): c + l.f + 1/2 f^T Q f of every head."""
 
-    def __init__(self, n_features: int, **options: Any) -> None:
+    def __init__(self, n_features: int, n_heads: int = 1, **options: Any) -> None:
         super().__init__(**options)
-        self.n_features = n_features
-        self.offset = self.constant("offset", (1,))
-        self.linear = self.constant("linear", (n_features,))
-        self.matrix = self.constant("matrix", (n_features, n_features))
+        self.n_features, self.n_heads = n_features, n_heads
+        self.offset = self.constant("offset", (n_heads,))
+        self.linear = self.constant("linear", (n_heads * n_features,))
+        self.matrix = self.constant("matrix", (n_features, n_heads * n_features))
 
     @classmethod
-    def of(cls, baseline: arrays.Baseline) -> Self:
-        """From its arrays."""
-        layer = cls(len(baseline.linear), name="baseline")
-        layer.set_weights([np.array([baseline.constant]), baseline.linear, baseline.matrix])
+    def of(cls, ensemble: arrays.Ensemble) -> Self:
+        """From the arrays of an ensemble, where the heads lie side by side."""
+        layer, a = cls(ensemble.features.width, len(ensemble.outputs), name="baseline"), ensemble.arrays()
+        layer.set_weights([a[f"baseline/{part}"] for part in ("constant", "linear", "matrix")])
         return layer
 
     def call(self, f: Any) -> Any:
-        """The quadratic form."""
-        return self.offset + ops.sum(f * (self.linear + 0.5 * ops.matmul(f, self.matrix)), axis=1, keepdims=True)
+        """The quadratic forms."""
+        slope = ops.reshape(self.linear + 0.5 * ops.matmul(f, self.matrix), (-1, self.n_heads, self.n_features))
+        return self.offset + ops.sum(ops.expand_dims(f, 1) * slope, axis=2)
 
     def get_config(self) -> dict[str, Any]:
         """What rebuilds the layer."""
-        return {**super().get_config(), "n_features": self.n_features}
+        return {**super().get_config(), "n_features": self.n_features, "n_heads": self.n_heads}
+
+
+@keras.saving.register_keras_serializable(_PACKAGE)
+class Anchor(keras.layers.Layer):
+    """[features (n, m) float64, network (n, H)] -> (n, H): nothing where all features are zero."""
+
+    def call(self, parts: list[Any]) -> Any:
+        """The network elsewhere; its slope everywhere."""
+        features, out = parts
+        here = ops.cast(ops.all(ops.equal(features, 0.0), axis=1, keepdims=True), "float32")
+        return out - ops.stop_gradient(out * here)
 
 
 @keras.saving.register_keras_serializable(_PACKAGE)
 class Stack(keras.layers.Layer):
-    """[baseline (n, 1), residual (n, 1), ...] -> (n, K) float64: baseline + output_scale * residuals."""
+    """[baseline (n, H), network (n, H), ...] -> float64: baseline + output_scale * network of every member.
 
-    def __init__(self, output_scale: float, **options: Any) -> None:
+    The answer is (n, K, H), or (n, K) without `heads`.
+    """
+
+    def __init__(self, output_scale: float | list[float], *, heads: bool = False, **options: Any) -> None:
         super().__init__(**{"autocast": False, **options})
-        self.output_scale = output_scale
+        self.output_scale, self.heads = output_scale, heads
 
     def call(self, parts: list[Any]) -> Any:
         """The members' answers."""
-        residuals = ops.cast(ops.concatenate(parts[1:], axis=1), "float64")
-        return ops.cast(parts[0], "float64") + self.output_scale * residuals
+        residuals = ops.cast(ops.stack(parts[1:], axis=1), "float64")
+        scale = ops.convert_to_tensor(np.reshape(self.output_scale, -1).astype(float), "float64")
+        answers = ops.expand_dims(ops.cast(parts[0], "float64"), 1) + scale * residuals
+        return answers if self.heads else answers[:, :, 0]
 
     def get_config(self) -> dict[str, Any]:
         """What rebuilds the layer."""
-        return {**super().get_config(), "output_scale": self.output_scale}
+        return {**super().get_config(), "output_scale": self.output_scale, "heads": self.heads}
+
+
+@keras.saving.register_keras_serializable(_PACKAGE)
+class Monomials(keras.layers.Layer):
+    """Features (n, m) -> (n, m + m (m + 1) / 2): f_i, and f_i f_j for i <= j."""
+
+    def call(self, f: Any) -> Any:
+        """The monomials."""
+        return monomials(f)
+
+
+@keras.saving.register_keras_serializable(_PACKAGE)
+class Function(keras.layers.Layer):
+    """One of `members.FUNCTIONS`, by name: those that Keras has not, or computes with other constants."""
+
+    def __init__(self, function: str, **options: Any) -> None:
+        super().__init__(**options)
+        self.function = function
+
+    def call(self, x: Any) -> Any:
+        """Elementwise."""
+        return functions()[self.function](x)
+
+    def get_config(self) -> dict[str, Any]:
+        """What rebuilds the layer."""
+        return {**super().get_config(), "function": self.function}
 
 
 @keras.saving.register_keras_serializable(_PACKAGE)

@@ -9,20 +9,21 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..ensemble import Features, Member
+from ..ensemble import Features
 from ..errors import StaleArtifact, TrainingError
 from ..jsonfiles import canonical, strict_loads
+from ..members import Layer, Member
 from ..npzfiles import read_npz, write_npz
 from ..tracing import tensorflow
+from .architectures import architecture
 from .backend import keras
-from .build import build_member, member_arrays
 from .config import NetworkConfig, TrainingConfig
 from .forward import network
 
@@ -36,9 +37,9 @@ class Residuals:
     z: np.ndarray
     """(n, d)."""
     value: np.ndarray
-    """(n,) in units of the output scale."""
+    """(n, H) in units of each head's output scale."""
     gradient: np.ndarray | None
-    """(n, d) in z."""
+    """(n, H, d) in z."""
     weight: np.ndarray
     """(n,) mean 1."""
 
@@ -74,15 +75,19 @@ class _Training:
         network_config: NetworkConfig,
         config: TrainingConfig,
         seed: int,
+        *,
+        anchored: bool,
     ) -> None:
         tf = tensorflow()
+        self.anchored, self.n_heads = anchored, train.value.shape[1]
         self.config, self.network_config, self.seed = config, network_config, seed
-        self.model = build_member(features.width, network_config, seed)
-        self.weights = [w.value for w in self.model.trainable_variables]
+        self.network = architecture(features.width, self.n_heads, network_config)
+        self.variables = [keras.Variable(v, dtype="float32") for v in self.network.variables(seed)]
+        self.weights = [v.value for v in self.variables]
         self.n_batches = max(1, len(train) // config.batch_size)
         self.state = _State(learning_rate=config.learning_rate)
         self.optimizer = keras.optimizers.Adam(self._schedule())
-        self.optimizer.build(self.model.trainable_variables)
+        self.optimizer.build(self.variables)
         self.average = [tf.Variable(w) for w in self.weights]
         self.best = [tf.Variable(w) for w in self.weights]
         self.sees_gradient = train.gradient is not None and config.gradient_weight > 0
@@ -113,20 +118,29 @@ class _Training:
 
     def _on_device(self, rows: Residuals) -> tuple[Any, ...]:
         tf = tensorflow()
-        gradient = rows.gradient if self.sees_gradient else np.zeros((len(rows), 0), np.float32)
+        gradient = rows.gradient if self.sees_gradient else np.zeros((len(rows), 0, 0), np.float32)
         return tuple(tf.constant(a, tf.float32) for a in (rows.z, rows.value, gradient, rows.weight))
 
     def _errors(self, weights: list[Any], z: Any, value: Any, gradient: Any) -> tuple[Any, Any]:
-        """Squared error of the value (n,), and of the gradient summed over coordinates (n,)."""
+        """Squared error of the value (n,), and of the gradient summed over coordinates (n,); both summed over heads."""
         tf = tensorflow()
-        activation = self.network_config.activation
+        layers = self.network.layers(weights)
         if not self.sees_gradient:
-            return (network(weights, activation, self._features(z)) - value) ** 2, tf.zeros_like(value)
-        with tf.GradientTape() as tape:
+            return tf.reduce_sum((self._answer(layers, z) - value) ** 2, axis=1), tf.zeros(tf.shape(z)[0])
+        with tf.GradientTape(persistent=True) as tape:
             tape.watch(z)
-            out = network(weights, activation, self._features(z))
-        slope = tape.gradient(out, z)
-        return (out - value) ** 2, tf.reduce_sum((slope - gradient) ** 2, axis=1)
+            out = self._answer(layers, z)
+            heads = tf.unstack(out, self.n_heads, axis=1)
+        slope = tf.stack([tape.gradient(head, z) for head in heads], axis=1)
+        return tf.reduce_sum((out - value) ** 2, axis=1), tf.reduce_sum((slope - gradient) ** 2, axis=(1, 2))
+
+    def _answer(self, layers: Sequence[Layer], z: Any) -> Any:
+        """(n, d) -> (n, H): the network, minus what it is at the anchor, where all features are zero."""
+        tf, f = tensorflow(), self._features(z)
+        if not self.anchored:
+            return network(layers, f, expand=self.network.expand)
+        out = network(layers, tf.concat([f, tf.zeros_like(f[:1])], axis=0), expand=self.network.expand)
+        return out[:-1] - out[-1:]
 
     def _robust(self, q: Any) -> Any:
         """The pseudo-Huber loss of a sum of squares."""
@@ -148,7 +162,7 @@ class _Training:
                 ev, eg = self._errors(self.weights, *batch)
                 loss = tf.reduce_mean(w * self._robust(ev + c.gradient_weight * eg))
             steps = tape.gradient(loss, self.weights)
-            self.optimizer.apply(steps, self.model.trainable_variables)
+            self.optimizer.apply(steps, self.variables)
             if c.averaging > 0:
                 n = tf.cast(self.optimizer.iterations.value, tf.float32)
                 decay = tf.minimum(c.averaging, (1.0 + n) / (10.0 + n))
@@ -249,6 +263,7 @@ def train_member(
     config: TrainingConfig,
     seed: int,
     *,
+    anchored: bool = False,
     checkpoint: Path | None = None,
     identity: str = "",
     each_epoch: Callable[[dict[str, list[float]]], None] | None = None,
@@ -259,9 +274,10 @@ def train_member(
         features: the map from z to what the network sees.
         train: rows to learn from.
         validation: rows to watch.
-        network_config: widths and activation.
+        network_config: architecture, widths and activation.
         config: the recipe.
         seed: of this member: initial weights and order of rows.
+        anchored: whether the network is zero where all features are.
         checkpoint: file to continue from and to write after every epoch.
         identity: fingerprint that the checkpoint must carry.
         each_epoch: called with the history after each epoch.
@@ -273,7 +289,7 @@ def train_member(
         TrainingError: the loss left the real numbers.
         StaleArtifact: the checkpoint is not this training's.
     """
-    training = _Training(features, train, validation, network_config, config, seed)
+    training = _Training(features, train, validation, network_config, config, seed, anchored=anchored)
     if checkpoint is not None and checkpoint.exists():
         training.restore(checkpoint, identity)
     while not training.state.stopped:
@@ -282,5 +298,12 @@ def train_member(
             training.save(checkpoint, identity)
         if each_epoch is not None:
             each_epoch(training.state.history)
-    weights = [b.numpy() for b in training.best]
-    return member_arrays(weights, network_config.activation), training.state.history
+    member = training.network.member([b.numpy() for b in training.best])
+    return _lowered(member, features.width) if anchored else member, training.state.history
+
+
+def _lowered(member: Member, n_features: int) -> Member:
+    """The network minus its value at zero features."""
+    last = member.layers[-1]
+    bias = last.bias - member(np.zeros((1, n_features)))[0]
+    return replace(member, layers=(*member.layers[:-1], replace(last, bias=bias)))

@@ -29,6 +29,7 @@ def fit_baseline(
     logpdf: np.ndarray,
     gradient: np.ndarray | None,
     n_iterations: int = 40,
+    constant: float | None = None,
 ) -> Baseline:
     """Least-squares quadratic form.
 
@@ -38,14 +39,16 @@ def fit_baseline(
         logpdf: (n,) values.
         gradient: (n, d) gradients in theta, or None to fit values alone.
         n_iterations: LSMR steps at most.
+        constant: b at f = 0, kept exactly; fitted if None.
     """
     from scipy.sparse.linalg import LinearOperator, lsmr
 
     n, d = theta.shape
     f = features(theta)
     m = f.shape[1]
-    center, level = f.mean(axis=0), float(logpdf.mean())
-    variance, axes = np.linalg.eigh(np.cov(f.T) + 1e-9 * np.eye(m))
+    free = constant is None
+    center, level = (f.mean(axis=0), float(logpdf.mean())) if free else (np.zeros(m), float(constant or 0.0))
+    variance, axes = np.linalg.eigh((f - center).T @ (f - center) / n + 1e-9 * np.eye(m))
     h = (f - center) @ axes
     scale = 1.0 / np.sqrt(variance[:, None] + variance)
     upper = np.triu_indices(m)
@@ -55,7 +58,7 @@ def fit_baseline(
     def unpack(p: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
         q = np.zeros((m, m))
         q[upper] = p[1 + m :]
-        return p[0], p[1 : 1 + m], (q + q.T) * scale
+        return p[0] * free, p[1 : 1 + m], (q + q.T) * scale
 
     def forward(p: np.ndarray) -> np.ndarray:
         c, linear, q = unpack(p)
@@ -76,7 +79,7 @@ def fit_baseline(
             rh = np.concatenate([rz, rz[:, columns] * on], axis=1) @ axes
             cross = h.T @ rh
             matrix, linear = matrix + cross + cross.T, linear + rh.sum(axis=0)
-        return np.concatenate([[rv.sum()], linear, (matrix * scale)[upper]])
+        return np.concatenate([[rv.sum() * free], linear, (matrix * scale)[upper]])
 
     target = logpdf - level
     if gradient is not None:
@@ -84,5 +87,5 @@ def fit_baseline(
     operator = LinearOperator((len(target), 1 + m + len(upper[0])), matvec=forward, rmatvec=adjoint, dtype=float)
     c, linear, q = unpack(lsmr(operator, target, atol=1e-6, btol=1e-6, maxiter=n_iterations)[0])
     linear, q = axes @ linear, axes @ q @ axes.T
-    constant = level + float(c) - linear @ center + 0.5 * center @ q @ center
-    return Baseline(float(constant), linear - q @ center, 0.5 * (q + q.T))
+    origin = level + float(c) - linear @ center + 0.5 * center @ q @ center
+    return Baseline(float(origin), linear - q @ center, 0.5 * (q + q.T))

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import onnx
 import pytest
-from surrogates import points, random_ensemble
+from surrogates import FORMS, headed_ensemble, points, random_ensemble
 
 from dnnlikelihood.ensemble import ACTIVATIONS, Calibration
 from dnnlikelihood.export.onnx_graph import IR_VERSION, OPSET, write_onnx
@@ -17,6 +17,11 @@ def exported(ensemble, tmp_path, *, gradient=True):
     path = tmp_path / "model.onnx"
     write_onnx(ensemble, path, gradient=gradient, metadata={"name": "test"})
     return OnnxModel(path, threads=1)
+
+
+def calibrated(ensemble, calibration):
+    output = dataclasses.replace(ensemble.outputs[0], calibration=calibration)
+    return dataclasses.replace(ensemble, outputs=(output,))
 
 
 @pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
@@ -43,7 +48,7 @@ def test_gradient_is_the_slope_of_the_value(tmp_path, activation, kinks):
     ensemble = random_ensemble(activation=activation, kinks=kinks)
     theta = points(200)
     gradient = exported(ensemble, tmp_path)(theta)["gradient"]
-    step = 1e-6
+    step = 1e-7
     for j in range(theta.shape[1]):
         shift = step * np.eye(theta.shape[1])[j]
         slope = (_in_double(ensemble, theta + shift) - _in_double(ensemble, theta - shift)) / (2 * step)
@@ -75,9 +80,7 @@ def test_the_file_holds_the_ensemble_to_the_last_bit(tmp_path):
 
 
 def test_one_bin_of_calibration_and_wide_members(tmp_path):
-    ensemble = dataclasses.replace(
-        random_ensemble(kinks=0, widths=(8,)), calibration=Calibration(np.zeros(0), np.array([1.5]), 0.02)
-    )
+    ensemble = calibrated(random_ensemble(kinks=0, widths=(8,)), Calibration(np.zeros(0), np.array([1.5]), 0.02))
     theta = points(20)
     each = ensemble.members_logpdf(theta)
     answers = exported(ensemble, tmp_path)(theta)
@@ -89,7 +92,7 @@ def test_bin_edges_belong_to_the_bin_above(tmp_path):
     ensemble = random_ensemble(members=1)
     theta = points(1)
     value = exported(ensemble, tmp_path)(theta)["logpdf"]
-    on_edge = dataclasses.replace(ensemble, calibration=Calibration(value, np.array([1.0, 9.0]), 0.1))
+    on_edge = calibrated(ensemble, Calibration(value, np.array([1.0, 9.0]), 0.1))
     assert np.allclose(exported(on_edge, tmp_path)(theta)["error"], 0.9)
 
 
@@ -125,3 +128,34 @@ def test_same_ensemble_same_bytes(tmp_path):
     first = (tmp_path / "model.onnx").read_bytes()
     exported(random_ensemble(), tmp_path)
     assert (tmp_path / "model.onnx").read_bytes() == first
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(("n_heads", "anchored"), [(1, False), (3, False), (3, True), (1, True)])
+def test_every_form_with_heads_and_anchor(tmp_path, form, n_heads, anchored):
+    ensemble = headed_ensemble(form, n_heads=n_heads, anchored=anchored)
+    theta = points(700, 5)
+    answers = exported(ensemble, tmp_path)(theta)
+    each = ensemble.heads_logpdf(theta)
+    value, spread = each.mean(axis=1), each.std(axis=1)
+    error = np.stack([o.calibration.error(value[:, h], spread[:, h]) for h, o in enumerate(ensemble.outputs)], axis=1)
+    gradient = ensemble.heads_logpdf_and_grad(theta)[1]
+    scale = np.maximum(1.0, np.abs(value - ensemble.baseline_logpdf(theta)))
+    for name, expected in (("logpdf", value), ("spread", spread), ("error", error)):
+        found = answers[name].reshape(len(theta), n_heads)
+        assert answers[name].shape == ((700, n_heads) if ensemble.heads else (700,))
+        assert np.all(np.abs(found - expected) < 3e-5 * scale), name
+    slope = answers["gradient"].reshape(gradient.shape)
+    assert np.all(np.abs(slope - gradient) < 1e-5 * np.maximum(1.0, np.abs(gradient).max(axis=2, keepdims=True)))
+    assert exported(ensemble, tmp_path)(theta[:0])["gradient"].shape[0] == 0
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_anchor_is_exact_in_the_graph(tmp_path, form):
+    ensemble = headed_ensemble(form, anchored=True)
+    model = exported(ensemble, tmp_path)
+    theta = np.concatenate([points(3, 5), ensemble.anchor[None], points(300, 5)])
+    assert np.array_equal(model(theta)["logpdf"][3], [0.0, 10.0, 20.0])
+    assert np.array_equal(model(theta)["spread"][3], np.zeros(3))
+    free = exported(dataclasses.replace(ensemble, anchored=False), tmp_path)
+    assert np.all(free(theta)["logpdf"][3] != [0.0, 10.0, 20.0]), "a negative control"

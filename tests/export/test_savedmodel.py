@@ -4,13 +4,13 @@ import json
 
 import numpy as np
 import pytest
-from surrogates import points, random_ensemble
+from surrogates import FORMS, headed_ensemble, points, random_ensemble
 
-from dnnlikelihood.ensemble import ACTIVATIONS
 from dnnlikelihood.errors import CorruptFile, MissingArtifact
 from dnnlikelihood.export.onnx_graph import write_onnx
 from dnnlikelihood.export.runtimes import OnnxModel, SavedModel
 from dnnlikelihood.export.savedmodel import write_saved_model
+from dnnlikelihood.members import FUNCTIONS, SLOPES
 
 CASES = [("silu", 2, 3), ("gelu", 0, 1)]
 
@@ -108,10 +108,42 @@ def test_refusals(tmp_path):
         SavedModel(tmp_path)
 
 
-def test_every_activation_has_its_twin_in_tensorflow():
-    from dnnlikelihood.networks.forward import network
+def test_every_function_has_its_twin_in_tensorflow():
+    from dnnlikelihood.networks.forward import functions
 
-    x = np.linspace(-6, 6, 301, dtype=np.float32)[:, None]
-    one = [np.ones((1, 1), np.float32), np.zeros(1, np.float32)]
-    for name, activation in ACTIVATIONS.items():
-        assert np.allclose(network(one + one, name, x), activation(x)[:, 0], atol=2e-6), name
+    x = np.linspace(-6, 9, 301, dtype=np.float32)
+    assert functions().keys() == FUNCTIONS.keys() == SLOPES.keys()
+    for name, function in FUNCTIONS.items():
+        assert np.allclose(functions()[name](x), function(x), rtol=2e-6, atol=2e-6), name
+
+
+@pytest.mark.parametrize(
+    ("form", "n_heads", "anchored"), [(f, h, a) for f in FORMS for h, a in ((1, True), (3, False))]
+)
+def test_every_form_in_savedmodel_and_keras(tmp_path, form, n_heads, anchored):
+    from dnnlikelihood.export.runtimes import KerasModel
+    from dnnlikelihood.networks.build import ensemble_model
+
+    ensemble = headed_ensemble(form, n_heads=n_heads, anchored=anchored)
+    write_saved_model(ensemble, tmp_path / "1", metadata={"name": "test"})
+    write_onnx(ensemble, tmp_path / "model.onnx", gradient=True, metadata={})
+    ensemble_model(ensemble).save(tmp_path / "model.keras")
+    theta = np.concatenate([points(300, 5), ensemble.features.shift[None]])
+    onnx, saved, keras = (
+        model(theta)
+        for model in (
+            OnnxModel(tmp_path / "model.onnx"), SavedModel(tmp_path / "1"), KerasModel(tmp_path / "model.keras")
+        )
+    )  # fmt: skip
+    assert saved.keys() == onnx.keys()
+    residual = np.abs(onnx["logpdf"] - ensemble.baseline_logpdf(theta).reshape(onnx["logpdf"].shape))
+    for answers in (saved, keras):
+        for name in {"logpdf", "spread", "error"} & answers.keys():
+            assert answers[name].shape == onnx[name].shape
+            assert np.all(np.abs(answers[name] - onnx[name]) < 3e-5 * np.maximum(1.0, residual)), name
+    slope = np.abs(onnx["gradient"]).max(axis=-1, keepdims=True)
+    assert np.all(np.abs(saved["gradient"] - onnx["gradient"]) < 2e-5 * np.maximum(1.0, slope))
+    if anchored:
+        for answers in (saved, keras):
+            assert np.array_equal(answers["logpdf"][-1], onnx["logpdf"][-1])
+            assert answers["logpdf"][-1] == 0.0
