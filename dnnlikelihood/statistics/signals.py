@@ -17,8 +17,9 @@ import numpy as np
 
 from ..errors import ConfigError, DomainError, ParameterError, ShapeError
 from ..protocols import LogDensity
+from .roots import expand, solve
 
-__all__ = ["Curve", "SignalCurves", "along"]
+__all__ = ["Curve", "SignalCurves", "along", "reach"]
 
 Curve = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 Outside = Literal["refuse", "use"]
@@ -39,7 +40,7 @@ class SignalCurves:
     errors: Callable[[Sequence[str], np.ndarray, np.ndarray], np.ndarray] | None = None
     """As `evaluate` -> (m, H) half-width of the calibrated 90 % band of nll, nats; None for a truth."""
     known: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
-    """(rows, mu) -> (m,) bool: in the domain of a surrogate; None for a truth."""
+    """(rows, mu) -> (m,) bool: within the bounds, and in the domain of a surrogate; None if everywhere."""
 
     def curve(self, head: str) -> Curve:
         """One head: (rows, mu) -> nll (m,), slope (m,).
@@ -97,13 +98,18 @@ def along(density: LogDensity, signals: Any, *, outside: Outside = "refuse") -> 
         found = density.error(mu[:, None] * s[rows])  # type: ignore[attr-defined]
         return found.reshape(len(rows), density.n_outputs)[:, places(heads)]
 
-    def known(rows: np.ndarray, mu: np.ndarray) -> np.ndarray:
-        return np.asarray(density.in_domain(mu[:, None] * s[rows]))  # type: ignore[attr-defined]
-
     surrogate = hasattr(density, "error") and hasattr(density, "in_domain")
+
+    def known(rows: np.ndarray, mu: np.ndarray) -> np.ndarray:
+        theta = mu[:, None] * s[rows]
+        inside = density.parameters.inside(theta)
+        if surrogate:
+            inside[inside] = density.in_domain(theta[inside])  # type: ignore[attr-defined]
+        return inside
+
     heads = density.heads or ("logpdf",)
     floor = _floor(density, s)
-    return SignalCurves(len(s), evaluate, heads, floor, *((errors, known) if surrogate else (None, None)))
+    return SignalCurves(len(s), evaluate, heads, floor, errors if surrogate else None, known)
 
 
 def _checked(density: LogDensity, signals: Any) -> np.ndarray:
@@ -138,3 +144,22 @@ def _floor(density: LogDensity, s: np.ndarray) -> np.ndarray:
     with np.errstate(divide="ignore", invalid="ignore"):
         ends = np.where(s > 0, density.parameters.lower / s, np.where(s < 0, density.parameters.upper / s, -np.inf))
     return np.minimum(ends.max(axis=1), 0.0) * (1 - 1e-12)
+
+
+def reach(curves: SignalCurves, most: float = 1e6) -> tuple[np.ndarray, np.ndarray]:
+    """(n,), (n,) the lowest and the highest mu at which the curves can be trusted; both 0 where 0 cannot be.
+
+    A truth reaches to its bounds, or to infinity. Domains are taken as convex, as box and ellipsoid are.
+    """
+    every, zero = np.arange(curves.n), np.zeros(curves.n)
+    known = curves.in_domain(every, zero)
+
+    def beyond(sign: int) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+        return lambda rows, x: np.where(known[rows] & curves.in_domain(rows, sign * x), -1.0, 1.0)
+
+    def end(sign: int) -> np.ndarray:
+        far, found = expand(beyond(sign), np.ones(curves.n), most)
+        edge = solve(beyond(sign), zero, far).x * (1 - 1e-8)
+        return np.where(~known, 0.0, np.where(found, sign * edge, sign * np.inf))
+
+    return np.maximum(end(-1), np.where(known, curves.floor, 0.0)), end(1)

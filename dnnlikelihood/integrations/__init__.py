@@ -1,0 +1,1 @@
+"""Neighbours: one file for each program that uses published likelihoods."""
