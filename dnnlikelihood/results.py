@@ -7,7 +7,18 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Agreement", "Contours", "Convergence", "Fit", "Hpdi", "Interval", "Marginal", "ProfileScan", "Samples"]
+__all__ = [
+    "Agreement",
+    "Contours",
+    "Convergence",
+    "Fit",
+    "Hpdi",
+    "Interval",
+    "Marginal",
+    "ProfileScan",
+    "Samples",
+    "Valleys",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +98,25 @@ class Fit:
     def converged(self) -> np.ndarray:
         """(n,) bool."""
         return self.status == "converged"
+
+
+@dataclass(frozen=True, slots=True)
+class Valleys:
+    """The distinct local maxima of a density, highest first."""
+
+    theta: np.ndarray
+    """(m, d)."""
+    logpdf: np.ndarray
+    """(m,)."""
+    on_edge: np.ndarray
+    """(m,) bool: on a bound of a parameter, where the true maximum may lie beyond."""
+    n_climbs: np.ndarray
+    """(m,) how many climbs ended there: few say that there may be others nobody found."""
+
+    @property
+    def delta_nll(self) -> np.ndarray:
+        """(m,) how far each lies above the deepest."""
+        return self.logpdf[0] - self.logpdf
 
 
 @dataclass(frozen=True, slots=True)

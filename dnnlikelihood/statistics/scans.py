@@ -1,0 +1,294 @@
+r"""Scans of one or two parameters of a density with several valleys, the others frozen or profiled.
+
+    frozen      f(x) = logpdf(x, others at a stated point)
+    profiled    f(x) = max over the others of logpdf(x, others)
+
+A profiled scan starts on a coarse grid, where every point climbs from every known valley, moved to it with and without
+the valley's tangent, and keeps the highest. Points then try what their neighbours found, until nobody gains: valleys
+spread over the grid as far as they win. Finer grids follow, each between the last one's points: a point begins at the
+interpolation of its neighbours' solutions, or at the best of them where they lie in different valleys, and needs two or
+three steps. So a grid of 300 x 300 costs little more than its evaluations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..errors import ParameterError, ShapeError
+from ..progress import progress_bar
+from ..protocols import LogDensity
+from ..results import Fit, ProfileScan, Valleys
+from .curvature import Dense
+from .profile import PROMISING, limits, maximum
+from .valleys import climb, valleys
+
+__all__ = ["frozen_scan", "profiled_scan"]
+
+COARSE = 25
+"""Points of the first grid along each of two axes."""
+TRIED = 6
+"""Starts that a point of the first grid climbs from: the best of those that the valleys offer."""
+ROUNDS = 30
+"""Of neighbours trying each other's solutions; each carries a valley one point further."""
+TOLERANCE = 1e-3
+"""Newton decrement of a scan, in standard deviations: 5e-7 nats."""
+
+
+def _axes(density: LogDensity, names: str | Sequence[str], axes: Any) -> tuple[tuple[str, ...], list[np.ndarray]]:
+    labels = (names,) if isinstance(names, str) else tuple(names)
+    if len(labels) not in (1, 2) or len(set(labels)) < len(labels):
+        raise ParameterError(f"a scan is of one parameter or two different ones, not of {list(labels)}")
+    given = [axes] if len(labels) == 1 and np.ndim(axes[0]) == 0 else list(axes)
+    values = [np.asarray(a, float) for a in given]
+    ascending = all(a.ndim == 1 and len(a) > 1 and np.isfinite(a).all() and (np.diff(a) > 0).all() for a in values)
+    if len(values) != len(labels) or not ascending:
+        raise ShapeError(f"each of {list(labels)} needs its own ascending values, at least two")
+    columns = density.parameters.indices(labels)
+    lower, upper = limits(density)
+    for label, column, a in zip(labels, columns, values, strict=True):
+        if a[0] < lower[column] or a[-1] > upper[column]:
+            raise ParameterError(
+                f"the scan of {label!r} from {a[0]:g} to {a[-1]:g} leaves its range [{lower[column]:g}, "
+                f"{upper[column]:g}]; stay inside"
+            )
+    return labels, values
+
+
+def _grid(axes: Sequence[np.ndarray]) -> np.ndarray:
+    """(n, k) all combinations, the last axis running fastest."""
+    return np.stack([a.ravel() for a in np.meshgrid(*axes, indexing="ij")], axis=1)
+
+
+def frozen_scan(density: LogDensity, names: str | Sequence[str], axes: Any, at: Any) -> ProfileScan:
+    """The density along one or two parameters, all others at `at`.
+
+    Args:
+        density: any LogDensity with a gradient.
+        names: one or two scanned parameters.
+        axes: (n,) ascending values of the one, or a pair of such arrays.
+        at: (d,) point, or mapping from every name to its value: where the others are frozen.
+
+    Returns:
+        ProfileScan over the grid (all combinations, the last axis fastest); its best fit is the highest point of the
+        frozen plane. Where the density is not defined, the status is "outside".
+    """
+    labels, values = _axes(density, names, axes)
+    columns, points = density.parameters.indices(labels), _grid(values)
+    theta = np.tile(density.points(at)[0], (len(points), 1))
+    theta[:, columns] = points
+    value = density.logpdf(theta)
+    status = np.where(np.isfinite(value), "converged", "outside")
+    low, high = (b.copy() for b in limits(density))
+    start = theta[np.argsort(-value)[:TRIED]]
+    box = np.tile(start[0], (len(start), 1))
+    lower, upper = box.copy(), box.copy()
+    lower[:, columns], upper[:, columns] = low[columns], high[columns]
+    fit = climb(density, start, lower, upper)
+    return ProfileScan(labels, points, value, theta, status, _best(fit))
+
+
+def _best(fit: Fit) -> Fit:
+    """The highest row alone."""
+    i = int(np.argmax(fit.value))
+    return Fit(*(getattr(fit, name)[i : i + 1] for name in Fit.__dataclass_fields__))
+
+
+def profiled_scan(
+    density: LogDensity,
+    names: str | Sequence[str],
+    axes: Any,
+    *,
+    known: Valleys | None = None,
+    n_starts: int = 256,
+    seed: int = 1,
+    progress: bool = True,
+) -> ProfileScan:
+    """The highest log-density over all other parameters, along one or two.
+
+    Args:
+        density: any LogDensity with a gradient.
+        names: one or two scanned parameters.
+        axes: (n,) ascending values of the one, or a pair of such arrays.
+        known: valleys of the density; searched for if None.
+        n_starts: climbs of that search.
+        seed: of that search.
+        progress: show a bar on a terminal.
+
+    Returns:
+        ProfileScan over the grid (all combinations, the last axis fastest), with the highest maximum known as best fit.
+
+    Raises:
+        ParameterError: names or ranges that cannot be scanned.
+        ShapeError: values that do not ascend.
+    """
+    labels, values = _axes(density, names, axes)
+    known = known or valleys(density, n_starts, seed=seed)
+    with progress_bar(f"profile of {', '.join(labels)}", int(np.prod([len(a) for a in values])), shown=progress) as on:
+        scan = _Grid(density, labels, values)
+        scan.begin(known, on)
+        while scan.refine(on):
+            pass
+    best = maximum(density, known.theta[:1])
+    top = int(np.argmax(scan.value))
+    if scan.value.ravel()[top] > best.value[0] + density.rounding:
+        best = _best_of(best, maximum(density, scan.theta.reshape(-1, scan.theta.shape[-1])[[top]]))
+    return ProfileScan(
+        labels,
+        _grid(values),
+        scan.value.ravel(),
+        scan.theta.reshape(-1, scan.theta.shape[-1]),
+        scan.status.ravel(),
+        best,
+    )
+
+
+def _best_of(a: Fit, b: Fit) -> Fit:
+    return a if a.value[0] >= b.value[0] else b
+
+
+class _Grid:
+    """Solutions on the nodes of a grid, filled from coarse to fine."""
+
+    def __init__(self, density: LogDensity, labels: Sequence[str], axes: list[np.ndarray]) -> None:
+        self.density, self.axes = density, axes
+        self.columns = density.parameters.indices(labels)
+        self.shape = tuple(len(a) for a in axes)
+        self.theta = np.full((*self.shape, len(density.parameters)), np.nan)
+        self.value = np.full(self.shape, -np.inf)
+        self.status = np.full(self.shape, "outside", "<U10")
+        self.lower, self.upper = limits(density)
+        self.stride = 1 if len(axes) == 1 else 2 ** max(0, int(np.ceil(np.log2(max(self.shape) / COARSE))))
+
+    def _lines(self, stride: int) -> list[np.ndarray]:
+        """Indices of a coarser grid along each axis; the last point always belongs to it."""
+        return [np.unique(np.append(np.arange(0, n, stride), n - 1)) for n in self.shape]
+
+    def _at(self, nodes: np.ndarray, theta: np.ndarray) -> np.ndarray:
+        """Points (..., d) moved to the nodes (n, k): their scanned coordinates set."""
+        moved = np.array(theta, float)
+        for axis, column, index in zip(self.axes, self.columns, nodes.T, strict=True):
+            moved[..., column] = axis[index].reshape(-1, *[1] * (moved.ndim - 2))
+        return moved
+
+    def _keep(self, nodes: np.ndarray, fit: Fit) -> np.ndarray:
+        """Take over what is higher than what the nodes have; which were improved."""
+        where = tuple(nodes.T)
+        better = fit.value > self.value[where] + self.density.rounding
+        chosen = tuple(nodes[better].T)
+        self.theta[chosen], self.value[chosen] = fit.theta[better], fit.value[better]
+        self.status[chosen] = fit.status[better]
+        return better
+
+    def _fit(self, nodes: np.ndarray, start: np.ndarray, rivals: np.ndarray | None = None) -> Fit:
+        lower, upper = np.tile(self.lower, (len(start), 1)), np.tile(self.upper, (len(start), 1))
+        lower[:, self.columns] = upper[:, self.columns] = start[:, self.columns]
+        return climb(self.density, start, lower, upper, rivals=rivals, tolerance=TOLERANCE)
+
+    def begin(self, known: Valleys, advance: Any) -> None:
+        """Solve the first grid from every valley, then let neighbours teach each other."""
+        nodes = _grid([line.astype(float) for line in self._lines(self.stride)]).astype(int)
+        offered = np.concatenate([np.tile(known.theta, (len(nodes), 1, 1)), self._tangents(nodes, known)], axis=1)
+        offered = np.clip(self._at(nodes, offered), self.lower, self.upper)
+        n, m, d = offered.shape
+        value = self.density.logpdf(offered.reshape(-1, d)).reshape(n, m)
+        chosen = np.argsort(-value, axis=1, kind="stable")[:, : min(TRIED, m)]
+        start = np.take_along_axis(offered, chosen[:, :, None], axis=1)
+        label = np.repeat(np.arange(n), chosen.shape[1])
+        fit = self._fit(nodes, start.reshape(-1, d), label)
+        order = np.argsort(fit.value, kind="stable")
+        winner = np.zeros(n, int)
+        winner[label[order]] = order
+        self._keep(nodes, Fit(*(getattr(fit, name)[winner] for name in Fit.__dataclass_fields__)))
+        self._spread(nodes)
+        advance(len(nodes))
+
+    def _tangents(self, nodes: np.ndarray, known: Valleys) -> np.ndarray:
+        """(n, m, d) each valley moved to each node along d others / d scanned = -K_oo^-1 K_os."""
+        d = len(self.lower)
+        _, _, hess = self.density.logpdf_grad_hess(known.theta)
+        free = np.ones((len(hess), d), bool)
+        free[:, self.columns] = False
+        curvature, moved = Dense(-hess), self._at(nodes, np.tile(known.theta, (len(nodes), 1, 1)))
+        for column in self.columns:
+            unit = np.zeros((len(hess), d))
+            unit[:, column] = 1.0
+            along = curvature.solve(-curvature.times(unit, np.zeros(len(hess))), free, np.zeros(len(hess))).p
+            moved += (moved[:, :, column] - known.theta[:, column])[:, :, None] * along
+        return moved
+
+    def _spread(self, nodes: np.ndarray) -> None:
+        """Every node tries its neighbours' solutions, as long as that improves any."""
+        stride = self._lines_of(nodes)
+        active = nodes
+        for _ in range(ROUNDS):
+            improved = []
+            for near in self._neighbours(active, stride):
+                known = np.isfinite(self.value[tuple(near.T)])
+                start = self._at(active[known], self.theta[tuple(near[known].T)])
+                here = tuple(active[known].T)
+                promising = self.density.logpdf(start) > self.value[here] - PROMISING
+                promising &= (np.abs(start - self.theta[here]) > 1e-3 * self._scale()).any(axis=1)
+                rows = active[known][promising]
+                if len(rows):
+                    improved.append(rows[self._keep(rows, self._fit(rows, start[promising]))])
+            changed = np.unique(np.concatenate(improved), axis=0) if improved else nodes[:0]
+            if not len(changed):
+                break
+            active = np.unique(np.concatenate(list(self._neighbours(changed, stride))), axis=0)
+
+    def _scale(self) -> np.ndarray:
+        """(d,) spread of the solutions: what counts as another one."""
+        solved = self.theta[np.isfinite(self.value)]
+        return np.maximum(solved.std(axis=0), 1e-12)
+
+    def _lines_of(self, nodes: np.ndarray) -> list[np.ndarray]:
+        return [np.unique(nodes[:, k]) for k in range(nodes.shape[1])]
+
+    def _neighbours(self, nodes: np.ndarray, lines: list[np.ndarray]) -> list[np.ndarray]:
+        """For each direction, the next node along it, or the node itself at the end of a line."""
+        out = []
+        for k, line in enumerate(lines):
+            place = np.searchsorted(line, nodes[:, k])
+            for step in (-1, 1):
+                near = nodes.copy()
+                near[:, k] = line[np.clip(place + step, 0, len(line) - 1)]
+                out.append(near)
+        return out
+
+    def refine(self, advance: Any) -> bool:
+        """Solve the grid of half the stride; False if there is none."""
+        if self.stride == 1:
+            return False
+        coarse, self.stride = self._lines(self.stride), self.stride // 2
+        nodes = _grid([line.astype(float) for line in self._lines(self.stride)]).astype(int)
+        new = nodes[~np.logical_and.reduce([np.isin(nodes[:, k], line) for k, line in enumerate(coarse)])]
+        for i in range(0, len(new), 4096):
+            part = new[i : i + 4096]
+            self._keep(part, self._fit(part, self._interpolated(part, coarse)))
+            advance(len(part))
+        self._spread(new)
+        return True
+
+    def _interpolated(self, nodes: np.ndarray, lines: list[np.ndarray]) -> np.ndarray:
+        """(n, d) the best start that the surrounding solved nodes offer: their interpolation, or one of them."""
+        corners, weights = [nodes * 0], [np.ones(len(nodes))]
+        for k, line in enumerate(lines):
+            right = np.clip(np.searchsorted(line, nodes[:, k]), 1, len(line) - 1)
+            low, high = line[right - 1], line[right]
+            axis = self.axes[k]
+            share = (axis[nodes[:, k]] - axis[low]) / (axis[high] - axis[low])
+            sides = ((low, 1 - share), (high, share))
+            corners = [np.concatenate([c[:, :k], s[:, None], c[:, k + 1 :]], axis=1) for c in corners for s, _ in sides]
+            weights = [w * f for w in weights for _, f in sides]
+        solved = np.stack([self.theta[tuple(c.T)] for c in corners], axis=1)
+        with np.errstate(invalid="ignore"):
+            middle = (np.stack(weights, axis=1)[:, :, None] * solved).sum(axis=1)
+        offered = np.concatenate([middle[:, None], solved], axis=1)
+        known = np.isfinite(offered).all(axis=2)
+        offered = self._at(nodes, np.where(known[:, :, None], offered, 0.0))
+        n, m, d = offered.shape
+        value = np.where(known, self.density.logpdf(offered.reshape(-1, d)).reshape(n, m), -np.inf)
+        return offered[np.arange(n), np.argmax(value, axis=1)]

@@ -1,0 +1,133 @@
+r"""All the maxima of a density with many: second-order climbs from many starts, each on its parameters' own scales.
+
+Starts are a Sobol sequence u in the box, drawn in towards its known best point c by a factor s of their own,
+
+    start = c + s (low + (high - low) u - c),        s = v^2, v the last coordinate of the sequence,
+
+so that near and far are both searched. Two ends are one valley if, in the metric K = -Hessian of the higher, they lie
+within a tenth of a standard deviation; ends on a bound of the box are kept and said to be there.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from ..errors import LikelihoodError
+from ..protocols import LogDensity
+from ..results import Fit, Valleys
+from .maximise import maximise
+from .profile import limits, maximum
+
+__all__ = ["climb", "starting_points", "valleys"]
+
+SAME = 0.1
+"""Standard deviations within which two ends are one valley."""
+REACH = 10.0
+"""Standard deviations searched where a parameter has no bound."""
+BLOCK = 1024
+
+
+def climb(
+    density: LogDensity,
+    start: np.ndarray,
+    lower: np.ndarray,
+    upper: np.ndarray,
+    *,
+    rivals: np.ndarray | None = None,
+    **options: Any,
+) -> Fit:
+    """Fits from `start` (n, d) in boxes (n, d), in blocks that never part rivals from each other.
+
+    `rivals` (n,) are ascending labels; of those that share one, the losers stop early as "beaten".
+    """
+    noise = max(options.pop("noise", 0.0), density.rounding)
+    labels = np.arange(len(start)) if rivals is None else rivals
+    edges = [0]
+    while edges[-1] < len(start):
+        end = min(edges[-1] + BLOCK, len(start))
+        edges.append(int(np.searchsorted(labels, labels[end - 1], side="right")))
+    parts = []
+    for a, b in pairwise(edges):
+        own = None if rivals is None else np.unique(labels[a:b], return_inverse=True)[1]
+        parts.append(
+            maximise(
+                lambda theta, rows: density.logpdf_grad_hess(theta),
+                start[a:b],
+                lower[a:b],
+                upper[a:b],
+                noise=noise,
+                rivals=own,
+                **options,
+            )
+        )
+    return Fit(*(np.concatenate([getattr(p, name) for p in parts]) for name in Fit.__dataclass_fields__))
+
+
+def starting_points(density: LogDensity, n: int, seed: int, center: np.ndarray) -> np.ndarray:
+    """(n, d) points to climb from, those with a finite log-density; see the formula above.
+
+    A parameter without bounds is searched over ten standard deviations either side of `center` (d,).
+    """
+    from scipy.stats import qmc
+
+    lower, upper = limits(density)
+    _, _, hess = density.logpdf_grad_hess(center[None])
+    sigma = 1 / np.sqrt(np.maximum(-np.einsum("nii->ni", hess)[0], 1e-12))
+    low = np.where(np.isfinite(lower), lower, center - REACH * sigma)
+    high = np.where(np.isfinite(upper), upper, center + REACH * sigma)
+    n_drawn = 2 ** int(np.ceil(np.log2(max(n, 2))))
+    u = qmc.Sobol(len(center) + 1, rng=np.random.default_rng(seed)).random(n_drawn)[:n]
+    points = center + u[:, -1:] ** 2 * (low + (high - low) * u[:, :-1] - center)
+    return points[density.support(points)]
+
+
+def valleys(density: LogDensity, n_starts: int = 256, *, seed: int = 1, starts: Any = None, **options: Any) -> Valleys:
+    """The distinct local maxima of a density, highest first.
+
+    Args:
+        density: any LogDensity with a gradient.
+        n_starts: climbs from the Sobol sequence.
+        seed: of its scrambling.
+        starts: (m, d) further points to climb from, such as maxima of a truth for its surrogate.
+        **options: `tolerance`, `noise`, `max_iterations` as in `maximise`.
+
+    Raises:
+        LikelihoodError: no climb arrived.
+    """
+    given = np.zeros((0, len(density.parameters))) if starts is None else density.points(starts)
+    first = maximum(density, given if len(given) else None, **options).theta
+    start = np.concatenate([first, given, starting_points(density, n_starts, seed, first[0])])
+    lower, upper = (np.tile(b, (len(start), 1)) for b in limits(density))
+    fit = climb(density, start, lower, upper, **options)
+    arrived = np.isin(fit.status, ("converged", "stalled")) & np.isfinite(fit.value)
+    if not arrived.any():
+        raise LikelihoodError(
+            f"none of {len(start)} climbs arrived at a maximum: {sorted(set(fit.status))}; pass starts=... near one"
+        )
+    return _distinct(density, fit, np.flatnonzero(arrived))
+
+
+def _distinct(density: LogDensity, fit: Fit, rows: np.ndarray) -> Valleys:
+    """Ends that are not the same, highest first, with how many climbs ended in each."""
+    order = rows[np.argsort(-fit.value[rows], kind="stable")]
+    _, _, hess = density.logpdf_grad_hess(fit.theta[order])
+    kept: list[int] = []
+    ends = np.zeros(0, int)
+    for i, row in enumerate(order):
+        apart = fit.theta[row] - fit.theta[order[kept]]
+        # |K| instead of K: at the edge of the box a maximum need not be one of the free density.
+        squared = np.abs(np.einsum("ki,kij,kj->k", apart, hess[kept], apart))
+        same = (squared < SAME**2) & (fit.value[order[kept]] - fit.value[row] < SAME)
+        if same.any():
+            ends[int(np.argmax(same))] += 1
+        else:
+            kept.append(i)
+            ends = np.append(ends, 1)
+    chosen = order[kept]
+    lower, upper = limits(density)
+    theta = fit.theta[chosen]
+    on_edge = (np.isclose(theta, lower, rtol=0, atol=1e-9) | np.isclose(theta, upper, rtol=0, atol=1e-9)).any(axis=1)
+    return Valleys(theta, fit.value[chosen], on_edge, ends)

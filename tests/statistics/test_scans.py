@@ -1,0 +1,105 @@
+"""Scans of densities with several valleys, against brute force over the one coordinate that makes them."""
+
+import numpy as np
+import pytest
+
+from dnnlikelihood import Likelihood, Parameter, ParameterSpace
+from dnnlikelihood.errors import ParameterError, ShapeError
+from dnnlikelihood.statistics.profile import profile
+from dnnlikelihood.statistics.scans import frozen_scan, profiled_scan
+from dnnlikelihood.statistics.valleys import valleys
+
+DEPTH, TILT, WEIGHT = 2.5, 0.35, 30.0
+SLOPES = np.array([0.8, -0.5, 1.2, 0.3])
+
+
+def double_well(theta):
+    r"""-DEPTH (c^2 - 1)^2 - TILT c - 1/2 sum_i (x_i - s_i c)^2 - WEIGHT/2 y^2, in (x_0 ... x_3, c, y).
+
+    Two valleys in c. At fixed x the others are a quartic in c and a Gaussian in y.
+    """
+    x, c, y = theta[:, :4], theta[:, 4], theta[:, 5]
+    value = -DEPTH * (c**2 - 1) ** 2 - TILT * c - 0.5 * ((x - c[:, None] * SLOPES) ** 2).sum(1) - WEIGHT / 2 * y**2
+    slope = np.concatenate([-(x - c[:, None] * SLOPES), np.zeros((len(x), 1)), -WEIGHT * y[:, None]], axis=1)
+    slope[:, 4] = -4 * DEPTH * c * (c**2 - 1) - TILT + (x - c[:, None] * SLOPES) @ SLOPES
+    return value, slope
+
+
+def density(bound: float = 6.0) -> Likelihood:
+    names = ("x0", "x1", "x2", "x3", "c", "y")
+    space = ParameterSpace(
+        tuple(Parameter(name=n, role="poi" if n.startswith("x") else "nuisance", bounds=(-bound, bound)) for n in names)
+    )
+    return Likelihood(lambda t: double_well(t)[0], space, gradient=lambda t: double_well(t)[1])
+
+
+C = np.linspace(-6, 6, 240_001)
+
+
+def exact(points, columns):
+    """The profile, by brute force over c."""
+    rest = -DEPTH * (C**2 - 1) ** 2 - TILT * C
+    return np.array([(rest - 0.5 * ((p[:, None] - np.outer(SLOPES[columns], C)) ** 2).sum(0)).max() for p in points])
+
+
+def test_both_valleys_are_found():
+    found = valleys(density(), 64)
+    well = np.array([-1.0, 1.0]) - TILT / (8 * DEPTH)
+    assert len(found.logpdf) == 2
+    assert not found.on_edge.any()
+    assert found.n_climbs.sum() == 64 + 1
+    np.testing.assert_allclose(found.theta[:, 4], well, atol=0.01)
+    np.testing.assert_allclose(found.theta[:, :4], np.outer(found.theta[:, 4], SLOPES), atol=1e-6)
+    np.testing.assert_allclose(found.logpdf, exact(found.theta[:, :1], [0]), atol=1e-7)
+
+
+def test_a_maximum_on_the_edge_is_said_to_be_there():
+    found = valleys(density(bound=0.7), 32)
+    assert found.on_edge.all()
+
+
+def test_a_line_follows_the_higher_valley():
+    x = np.linspace(-2.5, 2.5, 101)
+    scan = profiled_scan(density(), "x2", x)
+    np.testing.assert_allclose(scan.profiled_logpdf, exact(x[:, None], [2]), atol=2e-6)
+    assert set(scan.status) == {"converged"}
+    assert scan.tmu.min() >= -1e-9
+    # The profile that follows one valley from the best fit misses the other: what this scan is for.
+    alone = profile(density(), "x2", x, neighbours=0)
+    assert np.max(exact(x[:, None], [2]) - alone.profiled_logpdf) > 0.05
+
+
+def test_a_plane():
+    axes = (np.linspace(-2, 2, 45), np.linspace(-3, 3, 54))
+    scan = profiled_scan(density(), ("x0", "x2"), axes)
+    np.testing.assert_allclose(scan.profiled_logpdf, exact(scan.points, [0, 2]), atol=2e-6)
+    assert scan.points.shape == (2430, 2)
+    np.testing.assert_array_equal(scan.points[:54, 1], axes[1])
+
+
+def test_frozen_is_the_density_itself():
+    x, at = np.linspace(-2, 2, 41), np.array([0.1, 0.2, 0.3, 0.4, -0.9, 0.0])
+    scan = frozen_scan(density(), "c", x, at)
+    points = np.tile(at, (41, 1))
+    points[:, 4] = x
+    np.testing.assert_allclose(scan.profiled_logpdf, double_well(points)[0], rtol=1e-12)
+    fine = np.tile(at, (100_001, 1))
+    fine[:, 4] = np.linspace(-2, 2, 100_001)
+    assert scan.bestfit.value[0] == pytest.approx(double_well(fine)[0].max(), abs=1e-8)
+    np.testing.assert_array_equal(np.delete(scan.bestfit.theta[0], 4), np.delete(at, 4))
+
+
+@pytest.mark.parametrize(
+    ("names", "axes", "error", "message"),
+    [
+        (("x0", "x0"), (np.arange(3.0), np.arange(3.0)), ParameterError, "two different"),
+        (("x0", "x1", "x2"), (np.arange(3.0),) * 3, ParameterError, "one parameter or two"),
+        ("nothing", np.arange(3.0), ParameterError, "no parameter 'nothing'"),
+        ("x0", np.array([1.0, 0.0]), ShapeError, "ascending"),
+        ("x0", np.array([0.0, np.nan]), ShapeError, "ascending"),
+        ("x0", np.array([-7.0, 0.0]), ParameterError, "leaves its range"),
+    ],
+)
+def test_scans_that_are_refused(names, axes, error, message):
+    with pytest.raises(error, match=message):
+        profiled_scan(density(), names, axes)
