@@ -84,21 +84,19 @@ def along(density: LogDensity, signals: Any, *, outside: Outside = "refuse") -> 
     def places(heads: Sequence[str]) -> list[int]:
         return [density.head_index(h) for h in heads]
 
+    surrogate = hasattr(density, "error") and hasattr(density, "in_domain")
+
     def evaluate(heads: Sequence[str], rows: np.ndarray, mu: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         theta = mu[:, None] * s[rows]
-        one = density.select(heads[0]) if len(heads) == 1 and density.heads else density
-        value, grad, ok, _ = one.label(theta)
-        if grad is None:
-            raise ConfigError(f"limits need a gradient, which {type(density).__name__} does not have")
-        shape, columns = (len(theta), one.n_outputs), [0] if one is not density else places(heads)
-        nll = -np.where(ok[:, None], value.reshape(shape), np.nan)[:, columns]
-        return nll, -np.einsum("mhd,md->mh", grad.reshape(*shape, theta.shape[1])[:, columns], s[rows])
+        if surrogate or not density.heads:  # all heads cost what one does
+            nll, slope = _labels(density, theta, s[rows])
+            return nll[:, places(heads)], slope[:, places(heads)]
+        answers = [_labels(density.select(head), theta, s[rows]) for head in heads]
+        return np.concatenate([a[0] for a in answers], axis=1), np.concatenate([a[1] for a in answers], axis=1)
 
     def errors(heads: Sequence[str], rows: np.ndarray, mu: np.ndarray) -> np.ndarray:
         found = density.error(mu[:, None] * s[rows])  # type: ignore[attr-defined]
         return found.reshape(len(rows), density.n_outputs)[:, places(heads)]
-
-    surrogate = hasattr(density, "error") and hasattr(density, "in_domain")
 
     def known(rows: np.ndarray, mu: np.ndarray) -> np.ndarray:
         theta = mu[:, None] * s[rows]
@@ -110,6 +108,16 @@ def along(density: LogDensity, signals: Any, *, outside: Outside = "refuse") -> 
     heads = density.heads or ("logpdf",)
     floor = _floor(density, s)
     return SignalCurves(len(s), evaluate, heads, floor, errors if surrogate else None, known)
+
+
+def _labels(density: LogDensity, theta: np.ndarray, s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(m, H) nll, NaN where a fit failed, and (m, H) its slope along s (m, d)."""
+    value, grad, ok, _ = density.label(theta)
+    if grad is None:
+        raise ConfigError(f"limits need a gradient, which {type(density).__name__} does not have")
+    shape = (len(theta), density.n_outputs)
+    slope = np.einsum("mhd,md->mh", grad.reshape(*shape, theta.shape[1]), s)
+    return -np.where(ok[:, None], value.reshape(shape), np.nan), -slope
 
 
 def _checked(density: LogDensity, signals: Any) -> np.ndarray:
