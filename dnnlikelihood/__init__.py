@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .likelihood import Likelihood
     from .parameters import Parameter, ParameterSpace
     from .priors import Normal, Prior, Uniform
+    from .profiled import ProfiledLikelihood
     from .published import PublishedLikelihood, open
     from .sampler import Sampler
 
@@ -30,6 +31,7 @@ _HOME = {
     "Parameter": "parameters",
     "ParameterSpace": "parameters",
     "Prior": "priors",
+    "ProfiledLikelihood": "profiled",
     "PublishedLikelihood": "published",
     "Sampler": "sampler",
     "Uniform": "priors",
@@ -39,6 +41,7 @@ _HOME = {
 
 __all__ = [  # noqa: RUF022 - the order of the chain
     "Likelihood",
+    "ProfiledLikelihood",
     "Sampler",
     "Data",
     "DnnLik",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -29,6 +29,7 @@ class Likelihood(LogDensity, Artifact):
     From a source, float64 TensorFlow inside, with exact gradients and Hessians::
 
         toy = Likelihood.from_source("toy_lhc")
+        search = Likelihood.from_workspace("BkgOnly.json", patch="patchset.json", patch_name="C1N2_Wh_hbb_700_0")
 
     From any Python callable, which then cannot be saved (a callable is no recipe)::
 
@@ -87,6 +88,31 @@ class Likelihood(LogDensity, Artifact):
         )
         likelihood._adopt()
         return likelihood
+
+    @classmethod
+    def from_workspace(
+        cls,
+        workspace: Mapping[str, Any] | str | Path,
+        *,
+        patch: Mapping[str, Any] | Sequence[Any] | str | Path | None = None,
+        patch_name: str | None = None,
+        measurement: str | None = None,
+    ) -> Self:
+        """The likelihood of a pyhf workspace over all its parameters; its logpdf is pyhf's, constants and all.
+
+        Args:
+            workspace: path (`.json`, `.json.gz`), JSON text or dict.
+            patch: a JSON patch or a patch set, likewise.
+            patch_name: which patch of a patch set.
+            measurement: its name; the first one if None.
+
+        Raises:
+            SchemaError: what is no workspace, or a patch that does not fit it.
+            MissingDependency: pyhf is not installed.
+        """
+        return cls.from_source(
+            "histfactory", workspace=workspace, patch=patch, patch_name=patch_name, measurement=measurement
+        )
 
     def _adopt(self) -> None:
         self.parameters = self._density.parameters

@@ -12,6 +12,7 @@ import dnnlikelihood
 
 PUBLIC = [
     "Likelihood",
+    "ProfiledLikelihood",
     "Sampler",
     "Data",
     "DnnLik",
@@ -58,7 +59,7 @@ def test_importing_the_package_loads_nothing():
     assert not loaded_by("import dnnlikelihood") & (HEAVY | {"numpy"})
 
 
-@pytest.mark.parametrize("noun", ["likelihood", "sampler", "data", "dnnlik", "inference", "published"])
+@pytest.mark.parametrize("noun", ["likelihood", "profiled", "sampler", "data", "dnnlik", "inference", "published"])
 def test_importing_a_noun_loads_nothing_heavy(noun):
     assert not loaded_by(f"import dnnlikelihood.{noun}") & HEAVY
 

@@ -5,8 +5,8 @@ r"""HistFactory: any pyhf workspace as a log-density of all its parameters (CERN
 
 with the expected counts lambda of `histfactory_model`, the Poisson auxiliary measurements m of shapesys, which stand
 here among the counts, and the normal ones of all other constrained modifiers, which are the `prior` of this source: an
-auxiliary measurement a with N(a | alpha, sigma) and a normal prior of alpha are one and the same function, and as prior
-terms they count once when workspaces that share a nuisance are combined. Their sum is pyhf's `logpdf`, constants and all.
+auxiliary measurement N(a | alpha, sigma) and a normal prior of alpha are one and the same function, and as prior terms
+they count once when workspaces that share a nuisance are combined. Their sum is pyhf's `logpdf`, constants and all.
 
 Parameters that the measurement fixes are held at their values. The range of a parameter is that of pyhf.
 """
@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from ..jsonfiles import canonical
 from ..parameters import Parameter, ParameterSpace
 from ..priors import Normal, Prior
 from ..tracing import tensorflow
@@ -60,7 +61,10 @@ def histfactory(
 
     return Source(
         name="histfactory",
-        arguments={"workspace": document, "measurement": measurement_of(document, measurement)["name"]},
+        arguments={
+            "workspace": canonical(document).decode(),
+            "measurement": measurement_of(document, measurement)["name"],
+        },
         parameters=parameters_of(model),
         prior=Prior({model.names[i]: Normal(float(model.mean[i]), float(model.sigma[i])) for i in normal}),
         log_likelihood=log_likelihood,

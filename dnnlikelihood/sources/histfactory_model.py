@@ -2,7 +2,7 @@ r"""A HistFactory model as dense arrays: what is fixed once the workspace is kno
 
 A cell c is one bin of one sample; the expected counts of a bin are the sum of its cells (CERN-OPEN-2012-016),
 
-    lambda_b = sum_{c in b}  F_c (nominal_c + sum_p Delta_pc(alpha_p)),        F_c = prod_q f_qc(alpha_q)  prod_m theta_m
+    lambda_b = sum_{c in b}  F_c (nominal_c + sum_p Delta_pc(alpha_p)),      F_c = prod_q f_qc(alpha_q)  prod_m theta_m
 
 histosys, pyhf's code4p, is linear in two features of its alpha, so that all of them are two matrix products:
 
@@ -12,8 +12,8 @@ histosys, pyhf's code4p, is linear in two features of its alpha, so that all of 
 normsys, code4: f = 1 + sum_{i=1..6} a_i alpha^i for |alpha| < 1, up^alpha above, down^-alpha below, the a_i from value,
 slope and curvature at -1 and 1. normfactor, lumi, shapefactor, shapesys and staterror are plain factors theta_m.
 
-Constraints are normal (histosys, normsys, lumi, staterror) or Poisson (shapesys) auxiliary measurements. Parameters that
-the measurement fixes are not parameters here: their effect is multiplied in, their constraint is a constant.
+Constraints are normal (histosys, normsys, lumi, staterror) or Poisson (shapesys) auxiliary measurements. What the
+measurement fixes is no parameter here: its effect is multiplied in, its constraint is a constant.
 """
 
 from __future__ import annotations
@@ -115,11 +115,11 @@ def compile_model(workspace: Mapping[str, Any], measurement: str | None = None) 
     poi = chosen["config"]["poi"]
     declared = {m["name"] for c in workspace["channels"] for s in c["samples"] for m in s["modifiers"]}
     spec = {"channels": workspace["channels"], "parameters": chosen["config"]["parameters"]}
-    known = tuple(value for name, value in vars(library.exceptions).items() if isinstance(value, type))
+    known: Any = tuple(e for e in vars(library.exceptions).values() if isinstance(e, type))
     try:
         with np.errstate(all="ignore"):
             config = library.Model(spec, poi_name=poi if poi in declared else None, validate=False).config
-    except (*known, ValueError, KeyError, AssertionError, TypeError) as error:
+    except (ValueError, KeyError, AssertionError, TypeError, *known) as error:
         raise SchemaError(f"pyhf makes no model of this workspace: {type(error).__name__}: {error}") from error
     return _fold(config, _gather(workspace, config), workspace)
 
@@ -240,11 +240,11 @@ def _scales(cells: _Cells, column: np.ndarray) -> dict[str, np.ndarray]:
         if column[p] >= 0:
             groups[group].append((column[p], lo, hi))
     shape = max(map(len, groups)), len(groups)
-    columns, lo, hi = np.zeros(shape, int), np.ones(shape), np.ones(shape)
+    columns, sides = np.zeros(shape, int), np.ones((2, *shape))
     for g, entries in enumerate(groups):
-        for q, entry in enumerate(entries):
-            columns[q, g], lo[q, g], hi[q, g] = entry
-    coefficients, up, down = _interpolation(lo, hi)
+        for q, (p, *lo_hi) in enumerate(entries):
+            columns[q, g], sides[:, q, g] = p, lo_hi
+    coefficients, up, down = _interpolation(*sides)
     return {"scale_columns": columns, "coefficients": coefficients, "log_up": up, "log_down": down}
 
 

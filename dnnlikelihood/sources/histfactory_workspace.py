@@ -200,13 +200,14 @@ def _check_numbers(document: Mapping[str, Any]) -> None:
 
 
 def _check_modifier(modifier: Mapping[str, Any], bins: int, where: str) -> None:
-    data, kind = modifier.get("data"), modifier["type"]
+    data: Any = modifier.get("data")
+    kind = modifier["type"]
     where = f"{kind} {modifier['name']!r} of {where}"
     if kind == "normsys":
         if not all(0 < data[side] < np.inf for side in ("lo", "hi")):
             raise SchemaError(f"{where}: factors {data['lo']}, {data['hi']} must be numbers > 0")
         return
-    arrays = (data["lo_data"], data["hi_data"]) if kind == "histosys" else () if data is None else (data,)
+    arrays = () if data is None else (data["lo_data"], data["hi_data"]) if kind == "histosys" else (data,)
     for array in (np.asarray(a, float) for a in arrays):
         if array.shape != (bins,) or not np.isfinite(array).all():
             raise SchemaError(f"{where}: needs {bins} finite numbers, one a bin, got {array.tolist()[:8]}")

@@ -1,0 +1,327 @@
+r"""`ProfiledLikelihood`: a counting likelihood whose nuisances are maximised away, as a function of its inputs.
+
+    logpdf_h(x) = max over nu of log L(x, nu | data_h)                 one head h for each data set
+
+with all constants kept, so that -logpdf is the negative log-likelihood that pyhf reports. The gradient is that of log L
+at the maximum (envelope theorem). Every answer comes from a fit, and every fit has a status: `fit` and `label` say
+which failed, `logpdf` refuses to answer with one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from .errors import DomainError, NotConverged, ParameterError
+from .jsonfiles import fingerprint
+from .priors import Prior
+from .progress import progress_bar
+from .protocols import Labels, LogDensity
+from .runlog import RunLog
+from .sources.profiled import ProfiledSource, build_profiled, profile_from
+from .sources.strength import Strength, with_strength
+from .statistics.counting import CountingFit, Observation
+from .store import Artifact
+
+__all__ = ["ProfiledFit", "ProfiledLikelihood"]
+
+BLOCK = 512
+"""Rows of a batch that one worker fits at a time."""
+PLAIN = "logpdf"
+"""The name of the data of a density without heads."""
+
+
+@dataclass(frozen=True)
+class ProfiledFit:
+    """Maxima over the nuisances, one for each point (n) and head (H)."""
+
+    heads: tuple[str, ...]
+    nuisances: tuple[str, ...]
+    """The k names of the columns of `nu`."""
+    value: np.ndarray
+    """(n, H) profiled logpdf; -inf where the fit is "outside"."""
+    gradient: np.ndarray
+    """(n, H, d) with respect to the inputs; of `maximum_along` (n, H, 0)."""
+    nu: np.ndarray
+    """(n, H, k) the nuisances at the maximum."""
+    pull: np.ndarray
+    """(n, H, k) (nu - centre) / sigma of those with a normal constraint, 0 of the others."""
+    status: np.ndarray
+    """(n, H) of str: "converged", "stalled", "iterations", "outside" as in `statistics.counting`."""
+    error: np.ndarray
+    """(n, H) upper estimate of what the maximum lacks, nats."""
+    mu: np.ndarray | None = None
+    """(n, H) strengths that maximise; from `maximum_along` alone."""
+
+    @property
+    def converged(self) -> np.ndarray:
+        """(n,) bool: in every head."""
+        return (self.status == "converged").all(axis=1)
+
+
+class ProfiledLikelihood(LogDensity, Artifact):
+    """A profiled likelihood with inputs (signal yields, Wilson coefficients) and one head a data set.
+
+    From a pyhf workspace, as a function of the signal yield of every bin::
+
+        likelihood = ProfiledLikelihood.from_workspace("BkgOnly.json", include_control_regions=True)
+        likelihood.heads                      # ("observed", "expected", "asimov_observed")
+        likelihood.heads_logpdf(yields)       # (n, 3)
+
+    Args:
+        source: what is profiled, and the recipe that rebuilds it.
+    """
+
+    noun: ClassVar[str] = "profiled"
+
+    def __init__(self, source: ProfiledSource) -> None:
+        self.source = source
+        self.parameters = source.parameters
+        self.prior = Prior({})
+        self.kind = "profiled"
+        self.heads = () if list(source.data) == [PLAIN] else tuple(source.data)
+        self._fingerprint: str | None = None
+        self.log = RunLog()
+
+    @classmethod
+    def from_workspace(
+        cls,
+        workspace: Mapping[str, Any] | str | Path,
+        *,
+        patch: Mapping[str, Any] | Sequence[Any] | str | Path | None = None,
+        patch_name: str | None = None,
+        measurement: str | None = None,
+        signal_regions: Sequence[str] | None = None,
+        include_control_regions: bool = True,
+    ) -> Self:
+        """The profiled likelihood of a pyhf workspace; see `sources.histfactory_profiled` for the definitions.
+
+        Args:
+            workspace: path (`.json`, `.json.gz`), JSON text or dict; its signal, if it has one, is left out.
+            patch: a JSON patch or a patch set to apply first.
+            patch_name: which patch of a patch set.
+            measurement: its name; the first one if None.
+            signal_regions: names of channels; those that begin with "SR" if None.
+            include_control_regions: whether the other channels, "VR..." apart, are fitted too and have signal yields.
+
+        Raises:
+            SchemaError: what is no workspace, or a patch that does not fit it.
+            ParameterError: signal regions that the workspace does not have.
+            LikelihoodError: the likelihood does not depend on the signal.
+            MissingDependency: pyhf is not installed.
+        """
+        return cls.from_source(
+            "histfactory",
+            workspace=workspace,
+            patch=patch,
+            patch_name=patch_name,
+            measurement=measurement,
+            signal_regions=signal_regions,
+            include_control_regions=include_control_regions,
+        )
+
+    @classmethod
+    def from_source(cls, name: str, **arguments: Any) -> Self:
+        """A profiled likelihood of one of the package's sources, by name and arguments (its recipe)."""
+        return cls(build_profiled(name, arguments))
+
+    # Fits ------------------------------------------------------------------------------------------------------------
+
+    def fit(self, theta: Any, *, executor: Executor | None = None, progress: bool = False) -> ProfiledFit:
+        """Maximise over the nuisances at points (n, d), for every head.
+
+        Args:
+            theta: as for `logpdf`; inside the bounds.
+            executor: spreads the rows over its workers.
+            progress: whether long work shows a bar.
+
+        Raises:
+            DomainError: points outside the bounds, where there is nothing to fit.
+        """
+        theta = self.points(theta)
+        outside = np.flatnonzero(~self._within(theta))
+        if len(outside):
+            raise DomainError(f"{len(outside)} points are outside the bounds, the first is number {outside[0]}")
+        source = ProfiledSource(**{**vars(self.source), "arguments": {}})
+        blocks = [theta[i : i + BLOCK] for i in range(0, len(theta), BLOCK)] or [theta]
+        run = executor.map if executor is not None else map
+        parts = []
+        with progress_bar("profiling", len(theta), shown=progress) as advance:
+            for part in run(_fit_block, [source] * len(blocks), blocks):
+                parts.append(part)
+                advance(len(part[0].value))
+        return self._gathered([_joined(fits) for fits in zip(*parts, strict=True)])
+
+    def _gathered(self, fits: list[CountingFit]) -> ProfiledFit:
+        model = self.source.model
+        k = len(self.source.nuisances)
+        data = list(self.source.data.values())
+        nu = np.stack([f.nu[:, :k] for f in fits], axis=1)
+        spread = np.sqrt(model.constraints.precision)
+        return ProfiledFit(
+            heads=tuple(self.source.data),
+            nuisances=self.source.nuisances,
+            value=np.stack([f.value + self._constant(d) for f, d in zip(fits, data, strict=True)], axis=1),
+            gradient=np.stack([f.gradient for f in fits], axis=1),
+            nu=nu,
+            pull=np.stack([(nu[:, h] - d.means) * spread for h, d in enumerate(data)], axis=1),
+            status=np.stack([f.status for f in fits], axis=1),
+            error=np.stack([f.error for f in fits], axis=1),
+        )
+
+    def _constant(self, seen: Observation) -> float:
+        """From log L relative to the saturated one to log L: sum of n log n - n - log n! of all counts."""
+        from scipy.special import gammaln, xlogy
+
+        rated = self.source.model.constraints.rate > 0
+        n = np.concatenate([seen.counts, seen.auxiliary[rated]])
+        return self.source.constant + float((xlogy(n, n) - n - gammaln(n + 1.0)).sum())
+
+    @cached_property
+    def null_logpdf(self) -> np.ndarray:
+        """(H,) logpdf of every head without signal."""
+        return self.heads_logpdf(np.zeros((1, len(self.parameters))))[0]
+
+    def maximum_along(self, signals: Any, *, allow_negative: bool = False) -> ProfiledFit:
+        """The maxima over nuisances and strength mu at once, x = mu s, for every head.
+
+        Args:
+            signals: (n, d) directions s.
+            allow_negative: whether mu may be below 0, as far as the bounds of the parameters.
+
+        Raises:
+            DomainError: a direction that is zero.
+        """
+        s = self.points(signals)
+        if not s.any(axis=1).all():
+            raise DomainError(f"signal {int(np.argmin(s.any(axis=1)))} is zero in every bin: it has no direction")
+        with np.errstate(divide="ignore", invalid="ignore"):
+            lower, upper = self.parameters.lower / s, self.parameters.upper / s
+        lowest = np.where(s > 0, lower, np.where(s < 0, upper, -np.inf)).max(axis=1)
+        unit = np.where(np.isfinite(lowest) & (lowest < 0), -lowest, 1.0)
+        model = Strength(self.source.model, -(1 - 1e-9) if allow_negative else 0.0)
+        fits = []
+        for head, seen in self.source.data.items():
+            starts = np.pad(self.source.starts[head], ((0, 0), (0, 1)))
+            fits.append(profile_from(model, s * unit[:, None], with_strength(seen), starts, gradient=False))
+        mu = np.stack([f.nu[:, -1] * unit for f in fits], axis=1)
+        found = self._gathered(fits)
+        return ProfiledFit(**{**vars(found), "mu": mu})
+
+    # The density -----------------------------------------------------------------------------------------------------
+
+    @property
+    def has_gradient(self) -> bool:
+        """Always."""
+        return True
+
+    def _inside(self, theta: np.ndarray) -> np.ndarray:
+        """Where the nominal yields are positive, or 0 like the counts of every head."""
+        model = self.source.model
+        expected = model.expected(model.hold(theta), np.broadcast_to(model.start, (len(theta), len(model.start))))
+        empty = np.all([d.counts == 0 for d in self.source.data.values()], axis=0)
+        return ((expected > 0) | ((expected == 0) & empty)).all(axis=1)
+
+    def _heads_logpdf_and_grad(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        fit = self.fit(theta)
+        if not fit.converged.all():
+            i = int(np.argmin(fit.converged))
+            where = ", ".join(f"{n}={x:.6g}" for n, x in list(zip(self.parameters.names, theta[i], strict=True))[:8])
+            raise NotConverged(
+                f"{(~fit.converged).sum()} of {len(theta)} fits failed, the first at point {i} ({where}): "
+                f"{dict(zip(fit.heads, fit.status[i].tolist(), strict=True))}; ask fit() or label() for the others",
+                fit,
+            )
+        return fit.value, fit.gradient
+
+    def _heads_logpdf(self, theta: np.ndarray) -> np.ndarray:
+        return self._heads_logpdf_and_grad(theta)[0]
+
+    def _logpdf(self, theta: np.ndarray) -> np.ndarray:
+        return self._logpdf_and_grad(theta)[0]
+
+    def _logpdf_and_grad(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        first = self.select(self.heads[0]) if self.heads else self
+        value, grad = first._heads_logpdf_and_grad(theta)
+        return value[:, 0], grad[:, 0]
+
+    def label(self, theta: Any) -> Labels:
+        """Values, gradients and which fits can be trusted; (n,) of a single head, (n, H) of several."""
+        theta = self.points(theta)
+        n, h = len(theta), self.n_outputs
+        value, gradient = np.full((n, h), -np.inf), np.zeros((n, h, theta.shape[1]))
+        ok, reason = np.ones(n, bool), np.full(n, "", dtype="<U80")
+        inside = np.flatnonzero(self._within(theta))
+        if len(inside):
+            fit = self.fit(theta[inside])
+            value[inside], gradient[inside], ok[inside] = fit.value, fit.gradient, fit.converged
+            for i in np.flatnonzero(~fit.converged):
+                bad = [f"{name}: {s}" for name, s in zip(fit.heads, fit.status[i], strict=True) if s != "converged"]
+                reason[inside[i]] = "fit " + ", ".join(bad)
+        return Labels(value, gradient, ok, reason) if self.heads else Labels(value[:, 0], gradient[:, 0], ok, reason)
+
+    def select(self, head: str) -> LogDensity:
+        """The density of one head alone, which costs one fit a point; "asimov_expected" is "expected".
+
+        Raises:
+            ParameterError: no such head.
+        """
+        if head == "asimov_expected" and "expected" in self.heads:
+            head = "expected"
+        name = list(self.source.data)[self.head_index(head)]
+        if not self.heads:
+            return self
+        one = {"data": {PLAIN: self.source.data[name]}, "starts": {PLAIN: self.source.starts[name]}}
+        chosen = type(self)(ProfiledSource(**{**vars(self.source), **one}))
+        chosen._fingerprint = fingerprint([self.fingerprint, name])
+        return chosen
+
+    # The artifact ----------------------------------------------------------------------------------------------------
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """Source and arguments: what rebuilds this likelihood."""
+        return {"source": self.source.name, "arguments": self.source.arguments}
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 of the recipe."""
+        if self._fingerprint is None:
+            self._fingerprint = fingerprint(self.recipe)
+        return self._fingerprint
+
+    def _metadata(self) -> dict[str, Any]:
+        return {
+            "recipe": self.recipe,
+            "parameters": self.parameters.to_json(),
+            "prior": self.prior.to_json(),
+            "kind": self.kind,
+            "heads": list(self.heads),
+            "nuisances": list(self.source.nuisances),
+            "reference": self.source.reference,
+        }
+
+    def _write(self, folder: Path) -> None:
+        if self._fingerprint not in (None, fingerprint(self.recipe)):
+            raise ParameterError(
+                "one head of a profiled likelihood is not saved by itself: save the whole, then select"
+            )
+
+    @classmethod
+    def _read(cls, folder: Path, metadata: Mapping[str, Any]) -> Self:
+        return cls.from_source(metadata["recipe"]["source"], **metadata["recipe"]["arguments"])
+
+
+def _fit_block(source: ProfiledSource, theta: np.ndarray) -> list[CountingFit]:
+    """The fits of some rows, a list over heads; here so that other processes find it."""
+    return [profile_from(source.model, theta, seen, source.starts[head]) for head, seen in source.data.items()]
+
+
+def _joined(fits: Sequence[CountingFit]) -> CountingFit:
+    return CountingFit(*(np.concatenate([getattr(f, n) for f in fits]) for n in CountingFit.__dataclass_fields__))

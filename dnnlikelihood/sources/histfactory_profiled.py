@@ -1,0 +1,183 @@
+r"""The profiled likelihood of a HistFactory workspace as a function of the signal yields in its bins.
+
+    logpdf_h(s) = max over theta of log L(s, theta | n_h, a_h)
+
+with s_b added to the expected counts of bin b, times the luminosity if the workspace has a lumi modifier (the
+convention of SModelS). The data sets h, theta^(h) the conditional maximum at s = 0 and a_0 the nominal auxiliary data:
+
+    observed          n = n_obs,                       a = a_0
+    expected          n = b_0, the sum of the nominal yields of all backgrounds (before any fit), a = a_0
+    asimov_observed   n = lambda(0, theta^(observed)), a = the auxiliary data that theta^(observed) predicts
+
+The Asimov set of `expected` is that of nominal parameters, which is b_0 and a_0 again: where lambda(0, nominal) = b_0,
+its likelihood is the one of `expected` by construction, and is not computed twice.
+
+Where several valleys of the nuisances compete, fits begin from several points: those that, tried on a few signals,
+won at least once.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import LikelihoodError
+from ..jsonfiles import canonical
+from ..parameters import Parameter, ParameterSpace
+from ..statistics.counting import Observation, maximise_nuisances
+from .histfactory_model import Model, compile_model
+from .histfactory_workspace import background_only, measurement_of, patched, regions, within_regions
+from .histfactory_yields import Yields
+from .profiled import ProfiledSource, profile_from
+
+__all__ = ["profiled_histfactory"]
+
+TRIED, SIGNALS, SEED = 8, 24, 1
+"""Starts tried, signals they are tried on, and the seed of both."""
+GAIN = 1e-5
+"""Nats by which a start has to win to be kept."""
+SMALL, FLAT = 0.25, 1e-6
+"""A signal of such a part of what is expected and seen in a bin has to change log L by so many nats in some bin."""
+
+logger = logging.getLogger(__name__)
+
+
+def profiled_histfactory(
+    workspace: Mapping[str, Any] | str | Path,
+    *,
+    patch: Mapping[str, Any] | Sequence[Any] | str | Path | None = None,
+    patch_name: str | None = None,
+    measurement: str | None = None,
+    signal_regions: Sequence[str] | None = None,
+    include_control_regions: bool = True,
+) -> ProfiledSource:
+    """The profiled likelihood of a workspace.
+
+    Args:
+        workspace: path (`.json`, `.json.gz`), JSON text or dict in pyhf's schema; samples that the parameter of
+            interest scales are signal and are left out.
+        patch: a JSON patch or a patch set to apply first.
+        patch_name: which patch of a patch set.
+        measurement: its name; the first one if None.
+        signal_regions: names of channels; those that begin with "SR" if None.
+        include_control_regions: whether the other channels, "VR..." apart, are fitted too and have signal yields.
+
+    Raises:
+        SchemaError: what is no workspace, or a patch that does not fit it.
+        ParameterError: signal regions that the workspace does not have.
+        LikelihoodError: the likelihood does not depend on the signal.
+        MissingDependency: pyhf is not installed.
+    """
+    document = patched(workspace, patch, patch_name)
+    chosen = measurement_of(document, measurement)
+    signal, control = regions(document, signal_regions)
+    cut = within_regions(document, [*signal, *control] if include_control_regions else signal)
+    model = compile_model(background_only(cut, chosen["config"]["poi"]), chosen["name"])
+    yields = Yields(model)
+    data, starts = _data(model, yields)
+    _check_slope(model, yields, data["observed"], starts["observed"])
+    normal = model.sigma[np.isfinite(model.sigma)]
+    return ProfiledSource(
+        name="histfactory",
+        arguments={
+            "workspace": canonical(cut).decode(),
+            "measurement": chosen["name"],
+            "signal_regions": signal,
+            "include_control_regions": include_control_regions,
+        },
+        parameters=_inputs(model),
+        nuisances=model.names,
+        model=yields,
+        data=data,
+        starts=starts,
+        constant=model.constant - float(np.log(normal * np.sqrt(2 * np.pi)).sum()),
+        reference="CERN-OPEN-2012-016; JOSS 6 (2021) 2823",
+    )
+
+
+def _nominal(model: Model) -> np.ndarray:
+    """(B,) b_0."""
+    return np.bincount(model.bin_of, model.nominal, len(model.bins))
+
+
+def _inputs(model: Model) -> ParameterSpace:
+    """One input a bin, `<channel>-<i>`; it may take away the nominal background and no more."""
+    return ParameterSpace(
+        tuple(
+            Parameter(name=f"{channel}-{i}", role="input", bounds=(-float(b) or -1e-9, np.inf), start=0.0)
+            for (channel, i), b in zip(model.bins, _nominal(model), strict=True)
+        )
+    )
+
+
+def _data(model: Model, yields: Yields) -> tuple[dict[str, Observation], dict[str, np.ndarray]]:
+    """The data set of each head and where its fits begin."""
+    observed = yields.observation
+    expected = Observation(_nominal(model), observed.means, observed.auxiliary)
+    at_nominal = yields.expected(np.zeros((1, len(model.bins))), model.start[None])[0]
+    if not np.allclose(at_nominal, expected.counts, rtol=1e-9, atol=1e-12):
+        logger.warning(
+            "nominal parameters do not give the nominal yields (a factor that starts at another value than 1): the "
+            "Asimov set of `expected` is not `expected` itself"
+        )
+    signals = _trial_signals(model)
+    starts = {"observed": _starts(model, yields, observed, signals)}
+    null = profile_from(yields, signals[:1] * 0.0, observed, starts["observed"], gradient=False)
+    if not null.converged.all():
+        raise LikelihoodError(f"the fit of the background to the observed counts failed ({null.status[0]})")
+    asimov = Observation(
+        yields.expected(np.zeros((1, len(model.bins))), null.nu)[0],
+        np.where(yields.constraints.precision > 0, null.nu[0], 0.0),
+        yields.constraints.rate * null.nu[0],
+    )
+    starts["expected"] = _starts(model, yields, expected, signals)
+    starts["asimov_observed"] = _starts(model, yields, asimov, signals, null.nu[0])
+    return {"observed": observed, "expected": expected, "asimov_observed": asimov}, starts
+
+
+def _trial_signals(model: Model) -> np.ndarray:
+    """(SIGNALS, B) exponential yields of random strength, about what can be excluded; and none."""
+    rng = np.random.default_rng(SEED)
+    strength = 2.0 * rng.uniform(size=(SIGNALS, 1)) ** 2
+    signals = strength * rng.exponential(size=(SIGNALS, len(model.bins))) * np.sqrt(model.observed + 1.0)
+    return np.concatenate([np.zeros((1, len(model.bins))), signals])
+
+
+def _starts(
+    model: Model, yields: Yields, seen: Observation, signals: np.ndarray, best: np.ndarray | None = None
+) -> np.ndarray:
+    """(m, k) the maximum without signal, and the starts that led to higher maxima than those before them."""
+    run = {"gradient": False}
+    if best is None:
+        rough = maximise_nuisances(yields, signals[:1], seen, start=model.start, **run)
+        best = rough.nu[0]
+    rng = np.random.default_rng(SEED)
+    width = np.where(np.isfinite(model.sigma), model.sigma, 0.3)
+    drawn = model.start + width * rng.normal(size=(TRIED, len(model.start)))
+    candidates = np.clip(np.concatenate([model.start[None], drawn]), model.lower, model.upper)
+    kept, top = [best], maximise_nuisances(yields, signals, seen, start=best, **run)
+    value = np.where(top.converged, top.value, -np.inf)
+    for candidate in candidates:
+        fit = maximise_nuisances(yields, signals, seen, start=candidate, **run)
+        found = np.where(fit.converged, fit.value, -np.inf)
+        if (found > value + GAIN).any():
+            kept.append(candidate)
+        value = np.maximum(value, found)
+    return np.array(kept)
+
+
+def _check_slope(model: Model, yields: Yields, seen: Observation, starts: np.ndarray) -> None:
+    """Raise LikelihoodError if no small signal makes a difference, in no bin."""
+    bins = len(model.bins)
+    signals = np.concatenate([np.zeros((1, bins)), SMALL * np.diag(np.minimum(_nominal(model), seen.counts) + 1e-3)])
+    value = profile_from(yields, signals, seen, starts, gradient=False).value
+    if np.ptp(value[np.isfinite(value)]) < FLAT:
+        channels = sorted({channel for channel, _ in model.bins})
+        raise LikelihoodError(
+            f"the profiled likelihood of {channels} does not depend on the signal: free normalisations of the "
+            "background absorb it. Include the control regions that fix them (include_control_regions=True)"
+        )
