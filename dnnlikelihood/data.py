@@ -20,6 +20,7 @@ import numpy as np
 
 from .composition import Composite, Selected
 from .dataset.assembly import assemble, examine, read_columns
+from .dataset.combine import CombineTrees
 from .dataset.csvfiles import read_csv, write_csv
 from .dataset.hdf5files import write_columns
 from .dataset.labelling import Partial, label, same_values
@@ -43,11 +44,11 @@ HASHED_BYTES = 256 * 1024 * 1024
 """Rows up to this size are hashed when they are loaded, in half a second; for larger ones there is `check_manifest`."""
 
 
-class Data(Table, Artifact):
+class Data(Table, CombineTrees, Artifact):
     """Labelled points of a log-density, split once, larger than memory if need be.
 
-    Made by `label`, `from_samples`, `from_arrays`, `concatenate` and `load`; kept by `save(folder)`; read by split, as
-    arrays (`data.theta("train")`) or in `batches`.
+    Made by `label`, `from_samples`, `from_arrays`, `from_combine`, `concatenate` and `load`; kept by `save(folder)`;
+    read by split, as arrays (`data.theta("train")`) or in `batches`.
 
     Attributes:
         parameters: the columns of theta.
