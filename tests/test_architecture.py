@@ -10,10 +10,11 @@ import dnnlikelihood
 PACKAGE = Path(dnnlikelihood.__file__).parent
 FOLDERS = {"dataset", "sources", "sampling", "networks", "statistics", "discriminants", "export", "plots"}
 NOUNS = {"likelihood", "profiled", "sampler", "data", "dnnlik", "published", "inference", "discriminant"}
-OUTER = {"__main__", "cli", "integrations", "learn", "learn_plots", "curriculum", "compare"}
+OUTER = {"__main__", "cli", "integrations", "server", "learn", "learn_plots", "curriculum", "compare"}
 HEAVY = {"tensorflow", "tensorflow_probability", "keras", "tf_keras", "scipy", "matplotlib", "emcee", "pyhf", "onnx"}
-HEAVY |= {"uproot", "onnxruntime", "h5py", "corner", "jsonschema", "rich"}
+HEAVY |= {"uproot", "onnxruntime", "h5py", "corner", "jsonschema", "rich", "starlette", "uvicorn"}
 ONLY_IMPORTER = {"keras": "networks", "matplotlib": "plots", "corner": "plots"}
+ONLY_IMPORTER |= {"starlette": "server", "uvicorn": "server"}
 COMPILED = {"statistics/pseudo_experiments"}
 """What in statistics compiles a source's likelihood: thousands of data sets at once have no other form."""
 MODULES = sorted(PACKAGE.rglob("*.py"))

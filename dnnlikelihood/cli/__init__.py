@@ -6,6 +6,7 @@
     compare                     the tables of the original paper
     export  verify  card        publishing
     header                      a published model for C++ without a library
+    serve                       published models over HTTP, with a page
 
 Results go to stdout, as tables or with `--json`; progress, logs and errors go to stderr. A command ends with
 
@@ -23,6 +24,7 @@ from .infer import agree, infer
 from .learn import learn
 from .publish import card, export, verify
 from .sample import label, sample
+from .serve import serve
 from .train import train
 
 __all__ = ["main"]
@@ -46,5 +48,5 @@ def main() -> None:
     """
 
 
-for _command in (learn, sample, label, train, infer, agree, export, verify, card, header, compare):
+for _command in (learn, sample, label, train, infer, agree, export, verify, card, header, serve, compare):
     main.add_command(_command)

@@ -9,7 +9,7 @@ import pytest
 
 from dnnlikelihood.cli import main
 
-COMMANDS = ("learn", "sample", "label", "train", "infer", "agree", "export", "verify", "card", "header", "compare")
+COMMANDS = ("learn", "sample", "label", "train", "infer", "agree", "export", "verify", "card", "header", "serve", "compare")
 LOADED = (
     "import sys; sys.argv[0] = 'dnnlik'; import dnnlikelihood.cli as cli\n"
     "try: cli.main()\n"
@@ -84,6 +84,9 @@ BAD = {
         "is no author",
     ),
     "card of a likelihood": (["card", "{chain}/likelihood"], "schema"),
+    "serve nothing": (["serve", "{tmp}/nothing"], "is not a folder"),
+    "serve to everybody": (["serve", "{chain}/model", "--host", "0.0.0.0"], "a token is required"),
+    "serve by a token that is none": (["serve", "{chain}/model", "--token-file", "{tmp}/list.json"], "visible ASCII"),
     "verify nothing": (["verify", "{tmp}/nothing"], "is not a folder"),
     "output exists": (["train", "{chain}/data", "--output", "{chain}/dnnlik"], "exists and is not replaced"),
     "output below a file": (["train", "{chain}/data", "--output", "{tmp}/list.json/new"], "no folder that you may"),
