@@ -23,7 +23,7 @@ from ..protocols import LogDensity
 from ..results import Fit, ProfileScan, Valleys
 from .curvature import Dense
 from .profile import PROMISING, limits, maximum
-from .valleys import climb, valleys
+from .valleys import climb, held_maxima, valleys
 
 __all__ = ["frozen_scan", "profiled_scan"]
 
@@ -182,26 +182,18 @@ class _Grid:
         self.status[chosen] = fit.status[better]
         return better
 
-    def _fit(self, nodes: np.ndarray, start: np.ndarray, rivals: np.ndarray | None = None) -> Fit:
+    def _fit(self, start: np.ndarray) -> Fit:
         lower, upper = np.tile(self.lower, (len(start), 1)), np.tile(self.upper, (len(start), 1))
         lower[:, self.columns] = upper[:, self.columns] = start[:, self.columns]
-        return climb(self.density, start, lower, upper, rivals=rivals, tolerance=TOLERANCE)
+        return climb(self.density, start, lower, upper, tolerance=TOLERANCE)
 
     def begin(self, known: Valleys, advance: Any) -> None:
         """Solve the first grid from every valley, then let neighbours teach each other."""
         nodes = _grid([line.astype(float) for line in self._lines(self.stride)]).astype(int)
         offered = np.concatenate([np.tile(known.theta, (len(nodes), 1, 1)), self._tangents(nodes, known)], axis=1)
-        offered = np.clip(self._at(nodes, offered), self.lower, self.upper)
-        n, m, d = offered.shape
-        value = self.density.logpdf(offered.reshape(-1, d)).reshape(n, m)
-        chosen = np.argsort(-value, axis=1, kind="stable")[:, : min(TRIED, m)]
-        start = np.take_along_axis(offered, chosen[:, :, None], axis=1)
-        label = np.repeat(np.arange(n), chosen.shape[1])
-        fit = self._fit(nodes, start.reshape(-1, d), label)
-        order = np.argsort(fit.value, kind="stable")
-        winner = np.zeros(n, int)
-        winner[label[order]] = order
-        self._keep(nodes, Fit(*(getattr(fit, name)[winner] for name in Fit.__dataclass_fields__)))
+        held = np.zeros((len(nodes), len(self.lower)), bool)
+        held[:, self.columns] = True
+        self._keep(nodes, held_maxima(self.density, self._at(nodes, offered), held, TRIED, tolerance=TOLERANCE))
         self._spread(nodes)
         advance(len(nodes))
 
@@ -233,7 +225,7 @@ class _Grid:
                 promising &= (np.abs(start - self.theta[here]) > 1e-3 * self._scale()).any(axis=1)
                 rows = active[known][promising]
                 if len(rows):
-                    improved.append(rows[self._keep(rows, self._fit(rows, start[promising]))])
+                    improved.append(rows[self._keep(rows, self._fit(start[promising]))])
             changed = np.unique(np.concatenate(improved), axis=0) if improved else nodes[:0]
             if not len(changed):
                 break
@@ -267,7 +259,7 @@ class _Grid:
         new = nodes[~np.logical_and.reduce([np.isin(nodes[:, k], line) for k, line in enumerate(coarse)])]
         for i in range(0, len(new), 4096):
             part = new[i : i + 4096]
-            self._keep(part, self._fit(part, self._interpolated(part, coarse)))
+            self._keep(part, self._fit(self._interpolated(part, coarse)))
             advance(len(part))
         self._spread(new)
         return True

@@ -21,7 +21,7 @@ from ..results import Fit, Valleys
 from .maximise import maximise
 from .profile import limits, maximum
 
-__all__ = ["climb", "starting_points", "valleys"]
+__all__ = ["best_of_rivals", "climb", "held_maxima", "starting_points", "valleys"]
 
 SAME = 0.1
 """Standard deviations within which two ends are one valley."""
@@ -64,6 +64,35 @@ def climb(
             )
         )
     return Fit(*(np.concatenate([getattr(p, name) for p in parts]) for name in Fit.__dataclass_fields__))
+
+
+def best_of_rivals(fit: Fit, rivals: np.ndarray) -> Fit:
+    """The highest row of each label 0 ... n - 1, in their order; every label has one."""
+    order = np.argsort(fit.value, kind="stable")
+    winner = np.zeros(int(rivals.max()) + 1, int)
+    winner[rivals[order]] = order
+    return Fit(*(getattr(fit, name)[winner] for name in Fit.__dataclass_fields__))
+
+
+def held_maxima(density: LogDensity, offered: np.ndarray, held: np.ndarray, tried: int = 3, **options: Any) -> Fit:
+    """Maxima over the coordinates that are not held, a question a row, each begun at the best of its offers.
+
+    Args:
+        density: any LogDensity with a gradient.
+        offered: (n, m, d) points to begin at, with the held coordinates where they are held.
+        held: (n, d) bool.
+        tried: how many of the m each row climbs from.
+        **options: as in `maximise`.
+    """
+    n, m, d = offered.shape
+    box = limits(density)
+    offered = np.clip(offered, *box)
+    value = density.logpdf(offered.reshape(-1, d)).reshape(n, m)
+    chosen = np.argsort(-value, axis=1, kind="stable")[:, : min(tried, m)]
+    start = np.take_along_axis(offered, chosen[:, :, None], axis=1).reshape(-1, d)
+    label = np.repeat(np.arange(n), chosen.shape[1])
+    lower, upper = (np.where(held[label], start, b) for b in box)
+    return best_of_rivals(climb(density, start, lower, upper, rivals=label, **options), label)
 
 
 def starting_points(density: LogDensity, n: int, seed: int, center: np.ndarray) -> np.ndarray:
