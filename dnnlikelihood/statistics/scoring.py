@@ -17,6 +17,10 @@ SHORTEST = 1e-10
 """A step of which not even this fraction improves log L is none."""
 CREEP = 0.5
 """Steps whose promise has not shrunk to this fraction of the last one's need the exact curvature."""
+ROUNDING = 1e-15
+"""Relative to all counts: what no comparison of two values of log L can see."""
+FLATTEST = 1e-2
+"""Curvatures below this fraction of the expected one are taken as such where the Hessian is not definite."""
 RIDGE = 1e-6
 """Curvature lent to nuisances without a constraint, relative to what the counts say: it costs 1e-6 of their step."""
 
@@ -125,8 +129,8 @@ class Pool:
         value = log_likelihood(self.model.constraints, seen, expected, self.trial)
         fit.iterations[rows] += 1
         before = fit.value[rows]
-        noise = 1e-14 * (seen.counts.sum(axis=1) + seen.counts.shape[1])
-        better = np.isfinite(value) & (value >= before + RISE * self.length * self.gain - noise)
+        rounding = ROUNDING * (seen.counts.sum(axis=1) + seen.counts.shape[1])
+        better = np.isfinite(value) & (value >= before + RISE * self.length * self.gain - rounding)
         leaving = fit.iterations[rows] >= self.max_iterations
         taken = np.flatnonzero(better)
         fit.nu[rows[taken]], fit.value[rows[taken]] = self.trial[taken], value[taken]
@@ -134,7 +138,7 @@ class Pool:
             leaving |= self._shorten(~better, np.isfinite(before))
             held, seen, expected, jacobian = held[taken], seen.rows(taken), expected[taken], jacobian[taken]
         if len(taken):
-            leaving[taken] |= self._aim(taken, held, seen, expected, jacobian)
+            leaving[taken] |= self._aim(taken, held, seen, expected, jacobian, rounding[taken])
         return leaving
 
     def _shorten(self, refused: np.ndarray, begun: np.ndarray) -> np.ndarray:
@@ -149,20 +153,28 @@ class Pool:
         return lost | stalled
 
     def _aim(
-        self, taken: np.ndarray, held: np.ndarray, seen: Observation, expected: np.ndarray, jacobian: np.ndarray
+        self,
+        taken: np.ndarray,
+        held: np.ndarray,
+        seen: Observation,
+        expected: np.ndarray,
+        jacobian: np.ndarray,
+        rounding: np.ndarray,
     ) -> np.ndarray:
         """New steps from where the slots `taken` stand; (len(taken),) bool, which of them are done."""
         fit, rows = self.fit, self.rows[taken]
         nu = fit.nu[rows]
         slope = pull(seen.counts, expected)
         grad, curvature = constraint_slopes(self.model.constraints, seen, nu)
-        grad += (slope.astype(jacobian.dtype)[:, None, :] @ jacobian)[:, 0]
+        grad += (slope[:, None, :] @ jacobian)[:, 0]
         free = ~(((nu <= self.model.lower) & (grad < 0)) | ((nu >= self.model.upper) & (grad > 0)))
         grad *= free
         if len(self.loose):
             told = (jacobian[:, :, self.loose] ** 2 / np.maximum(expected, 1e-300)[:, :, None]).sum(axis=1)
             curvature[:, self.loose] = np.maximum(curvature[:, self.loose], RIDGE * np.maximum(told, RIDGE))
-        step = scoring_step(grad, curvature, expected, jacobian, free)
+        # Where every nuisance is constrained the system is well conditioned, and a step need not have 16 digits.
+        kind = np.float64 if len(self.loose) else np.float32
+        step = scoring_step(grad, curvature, expected, jacobian.astype(kind, copy=False), free)
         exact = np.flatnonzero(self.creeping[taken])
         if len(exact):
             sharper = self._newton_step(exact, held, seen, nu, grad, curvature, expected, jacobian, slope, free)
@@ -175,7 +187,7 @@ class Pool:
         self.step[taken], self.gain[taken], self.length[taken] = step, 2 * gain, 1.0
         self.trial[taken] = np.clip(nu + step, self.model.lower, self.model.upper)
         fit.error[rows] = gain
-        done = gain < self.tolerance
+        done = gain < np.maximum(self.tolerance, rounding)
         self._finish(taken[done], held[done], seen.rows(done))
         return done
 
@@ -197,7 +209,8 @@ class Pool:
         bent = model.curvature(held[some], nu[some], slope[some])
         weights = (slope[some] + 1.0) / expected[some]
         hess = (jacobian[some] * weights[:, :, None]).transpose(0, 2, 1) @ jacobian[some] - bent
-        return _dense_step(grad[some], hess, curvature[some], free[some])
+        information = (jacobian[some] ** 2 / expected[some, :, None]).sum(axis=1) + curvature[some]
+        return _saddle_free_step(grad[some], hess, curvature[some], information, free[some])
 
     def _finish(self, slots: np.ndarray, held: np.ndarray, seen: Observation) -> None:
         """Take the last step where it does not fall, and write what was found."""
@@ -238,6 +251,28 @@ def scoring_step(
     right = jacobian @ move[:, :, None].astype(jacobian.dtype)
     z = np.linalg.solve(system, right)
     return move - spread * (z.transpose(0, 2, 1) @ jacobian)[:, 0]
+
+
+def _saddle_free_step(
+    grad: np.ndarray, hess: np.ndarray, curvature: np.ndarray, information: np.ndarray, free: np.ndarray
+) -> np.ndarray:
+    """As `_dense_step`; a matrix that is not positive gets the absolute values of its eigenvalues (Y. Dauphin et al.,
+    arXiv:1406.2572), in units of the expected information (n, k), so that fits leave saddles and do not seek them."""
+    from scipy.linalg.lapack import dpotrf, dpotrs
+
+    out = np.zeros(grad.shape)
+    for i, mine in enumerate(free):
+        matrix = hess[i][np.ix_(mine, mine)] + np.diag(curvature[i, mine])
+        factor, indefinite = dpotrf(matrix, lower=1)
+        if not indefinite:
+            out[i, mine] = dpotrs(factor, grad[i, mine], lower=1)[0]
+            continue
+        unit = 1.0 / np.sqrt(information[i, mine])
+        if np.isfinite(matrix).all() and np.isfinite(unit).all():
+            values, vectors = np.linalg.eigh(unit[:, None] * matrix * unit)
+            values = np.maximum(np.abs(values), FLATTEST)
+            out[i, mine] = unit * (vectors @ ((vectors.T @ (unit * grad[i, mine])) / values))
+    return out
 
 
 def _dense_step(grad: np.ndarray, hess: np.ndarray, curvature: np.ndarray, free: np.ndarray) -> np.ndarray:
