@@ -5,8 +5,6 @@ With y_bp = r_bp Q_bp(c) exp(...) and the slope of an exponent g_kbp = a_kbp + h
     d lambda_b / d t_k        = sum_p y_bp g_kbp
     d2 lambda_b / d t_k d t_l = sum_p y_bp g_kbp g_lbp + delta_kl h''(t_k) sum_p y_bp d_kbp
     d lambda_b / d c_i        = 2 sum_p r_bp exp(...) (S_bp x)_i
-
-Jacobians that only shape steps are single precision; values and gradients with respect to c are double.
 """
 
 from __future__ import annotations
@@ -44,7 +42,7 @@ class EftCounts:
         """Nuisances whose effect is not symmetric."""
         self._even, self._odd = even.reshape(k, -1), odd[self._bent].reshape(len(self._bent), -1)
         both = np.concatenate([even, odd[self._bent]])
-        self._slopes = np.ascontiguousarray(both.transpose(1, 2, 0)).astype(np.float32)
+        self._slopes = np.ascontiguousarray(both.transpose(1, 2, 0))
         """(B, P, k + bent)."""
         shared = model.structure[:, :, :, 1:] * model.rate[:, model.touched, None, None]
         self._inputs = 2 * shared.reshape(len(model.bins), -1, size - 1)
@@ -79,10 +77,10 @@ class EftCounts:
         yields = self._factors(nu)
         yields *= held
         k = nu.shape[1]
-        out = (yields.astype(np.float32).transpose(1, 0, 2) @ self._slopes).transpose(1, 0, 2)
+        out = (yields.transpose(1, 0, 2) @ self._slopes).transpose(1, 0, 2)
         jacobian = out[:, :, :k]
         if len(self._bent):
-            slope = (nu[:, self._bent] / self._bend(nu)[1]).astype(np.float32)
+            slope = nu[:, self._bent] / self._bend(nu)[1]
             jacobian[:, :, self._bent] += out[:, :, k:] * slope[:, None, :]
         return yields.sum(axis=2), jacobian
 

@@ -103,7 +103,7 @@ class CountingModel(Protocol):
         """(n, ...), (n, k) -> (n, B) lambda; a value <= 0 refuses the point if the count is not 0."""
 
     def jacobian(self, held: np.ndarray, nu: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(n, ...), (n, k) -> lambda (n, B), d lambda / d nu (n, B, k), float64 or float32 (it shapes steps)."""
+        """(n, ...), (n, k) -> lambda (n, B), d lambda / d nu (n, B, k)."""
 
     def inputs_jacobian(self, x: np.ndarray, nu: np.ndarray) -> np.ndarray:
         """(n, d), (n, k) -> d lambda / dx (n, B, d)."""
@@ -158,7 +158,7 @@ def maximise_nuisances(
     gradient: bool = True,
     tolerance: float = 1e-10,
     max_iterations: int = 100,
-    pool: int = 128,
+    pool: int = 64,
     progress: bool = False,
 ) -> CountingFit:
     """Maximise log L over the nuisances for each row of x.

@@ -257,7 +257,8 @@ def _saddle_free_step(
     grad: np.ndarray, hess: np.ndarray, curvature: np.ndarray, information: np.ndarray, free: np.ndarray
 ) -> np.ndarray:
     """As `_dense_step`; a matrix that is not positive gets the absolute values of its eigenvalues (Y. Dauphin et al.,
-    arXiv:1406.2572), in units of the expected information (n, k), so that fits leave saddles and do not seek them."""
+    arXiv:1406.2572), in units of the expected information (n, k), so that fits leave saddles and do not seek them.
+    """
     from scipy.linalg.lapack import dpotrf, dpotrs
 
     out = np.zeros(grad.shape)
