@@ -171,7 +171,7 @@ def _emcee() -> Any:
     try:
         import emcee
     except ModuleNotFoundError as error:
-        raise MissingDependency("this needs emcee: pip install 'dnnlikelihood[sample]'") from error
+        raise MissingDependency("this needs emcee: pip install 'dnnlikelihood[emcee]'") from error
     return emcee
 
 
