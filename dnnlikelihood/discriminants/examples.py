@@ -50,7 +50,7 @@ def _log_normal(x: np.ndarray, mean: tuple[float, ...], variance: tuple[float, .
 Parts = tuple[EventModel, EventModel, EventModel]
 
 
-def _three(build: Callable[[np.random.Generator, int], EventModel], seed: int, n: int, n_test: int) -> Parts:
+def three_samples(build: Callable[[np.random.Generator, int], EventModel], seed: int, n: int, n_test: int) -> Parts:
     """Train, validation and test from three independent streams."""
     streams = np.random.SeedSequence(seed).spawn(3)
     train, validation, test = (
@@ -108,4 +108,4 @@ def _gaussian_pair(
         )
         return np.stack([fs, 0.5 * (fu - fd)], axis=1) / (fs + fb)[:, None]
 
-    return Example(*_three(build, seed, n, n_test), scores=scores)
+    return Example(*three_samples(build, seed, n, n_test), scores=scores)
