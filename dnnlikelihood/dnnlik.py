@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from contextlib import nullcontext
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 
-from .config import Config, require
 from .ensemble import Ensemble
-from .errors import ConfigError
+from .errors import ConfigError, ShapeError
 from .jsonfiles import canonical, fingerprint, pretty, read_json
-from .networks.config import NetworkConfig, TrainingConfig
+from .networks.recipe import DnnLikConfig
 from .parameters import ParameterSpace
 from .priors import Prior
 from .protocols import Kind, LogDensity
@@ -30,52 +30,12 @@ if TYPE_CHECKING:
 __all__ = ["DnnLik", "DnnLikConfig"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DnnLikConfig(Config):
-    """What is learned and how.
-
-    `DnnLikConfig()` is the recipe to use: standardised parameters and their kinks as features, a quadratic baseline
-    carried exactly, networks for the residual, gradient labels in the loss. `DnnLikConfig.paper(n)` is the recipe of
-    arXiv:1911.03305: raw parameters, standardised target, no baseline, no gradients.
-    """
-
-    network: NetworkConfig = field(default_factory=NetworkConfig)
-    training: TrainingConfig = field(default_factory=TrainingConfig)
-    standardise: bool = True
-    """Whether features are standardised parameters."""
-    baseline: Literal["quadratic", "constant"] = "quadratic"
-    scale_output: bool = False
-    """Whether the network's target is divided by the standard deviation of logpdf."""
-
-    def validate(self) -> None:
-        """A known baseline."""
-        require(self.baseline in ("quadratic", "constant"), f"baseline {self.baseline!r} is not quadratic or constant")
-
-    @classmethod
-    def paper(cls, n_train: int, width: int = 500, n_epochs: int = 400, n_members: int = 5) -> Self:
-        """The recipe of arXiv:1911.03305 at a training size; batch = power of two next to n / 200."""
-        training = TrainingConfig(
-            n_epochs=n_epochs,
-            batch_size=2 ** max(3, round(float(np.log2(max(n_train, 1600) / 200)))),
-            learning_rate=1e-3,
-            schedule="plateau",
-            averaging=0.0,
-            gradient_weight=0.0,
-            huber=None,
-            plateau_min_delta=1.0 / n_train,
-            min_learning_rate=8e-5,
-        )
-        network = NetworkConfig(
-            widths=(width, width), activation="selu", n_members=n_members, bias_scale=0.0, zero_output=False
-        )
-        return cls(network=network, training=training, standardise=False, baseline="constant", scale_output=True)
-
-
 class DnnLik(LogDensity, Artifact):
     """A surrogate likelihood. Made by `fit`, kept by `save`, published by `export`.
 
     Its `logpdf` is the mean of the members inside the domain in which it was trained, and -inf outside; `spread` is
     their standard deviation, `error` the calibrated half-width of a 90 % band, `in_domain` says where a point is.
+    Learned from data with heads, it has the same heads: one ensemble answers for all of them.
     """
 
     noun: ClassVar[str] = "dnnlik"
@@ -94,6 +54,7 @@ class DnnLik(LogDensity, Artifact):
         self.parameters = parameters
         self.prior = prior
         self.kind = kind
+        self.heads = ensemble.heads
         self.config = config
         self.history = tuple({k: list(v) for k, v in h.items()} for h in history)
         self._parents = tuple(parents)
@@ -105,6 +66,7 @@ class DnnLik(LogDensity, Artifact):
         data: Data,
         config: DnnLikConfig | None = None,
         *,
+        anchor: tuple[Any, Any] | None = None,
         folder: str | Path | None = None,
         progress: bool = True,
     ) -> Self:
@@ -113,47 +75,21 @@ class DnnLik(LogDensity, Artifact):
         Args:
             data: labelled points; their gradients are used if there are any.
             config: the recipe.
+            anchor: a point (d,) and its exact logpdf, a number or one for each head: there the surrogate is exact, to
+                the last bit. Of a profiled likelihood the point without signal, so that delta_nll is 0 for no signal.
             folder: where checkpoints are kept; training killed at any moment continues from there to the identical
                 result. None keeps none.
             progress: show a bar on a terminal.
 
         Raises:
             TrainingError: data that cannot be learned from, or a loss that diverged.
+            ShapeError: an anchor that is not one point with a value for each head.
             StaleArtifact: `folder` holds the checkpoints of another training.
             Locked: another process trains in `folder`.
         """
-        from .networks.fit import Labelled, fit_ensemble
-
         config = config or DnnLikConfig()
-        identity = fingerprint([config.to_json(), data.fingerprint])
-
-        def rows(split: Literal["train", "validation"]) -> Labelled:
-            gradient = data.gradient(split) if data.has_gradient and config.training.gradient_weight > 0 else None
-            weight = data.weights(split) if config.training.weighted else np.ones(data.counts[split])
-            return Labelled(data.theta(split), data.logpdf(split), gradient, weight)
-
-        def fit() -> tuple[Ensemble, list[dict[str, list[float]]]]:
-            return fit_ensemble(
-                data.parameters,
-                rows("train"),
-                rows("validation"),
-                config.network,
-                config.training,
-                standardise=config.standardise,
-                quadratic=config.baseline == "quadratic",
-                scale_output=config.scale_output,
-                checkpoints=None if folder is None else Path(folder),
-                identity=identity,
-                progress=progress,
-            )
-
         cpu, wall = time.process_time(), time.perf_counter()
-        if folder is None:
-            ensemble, history = fit()
-        else:
-            with lock(Path(folder)):
-                Path(folder).mkdir(parents=True, exist_ok=True)
-                ensemble, history = fit()
+        ensemble, history = _train(data, config, anchor, None if folder is None else Path(folder), progress=progress)
         dnnlik = cls(
             ensemble,
             data.parameters,
@@ -173,7 +109,7 @@ class DnnLik(LogDensity, Artifact):
                 "cpu_seconds": time.process_time() - cpu,
                 "n_train": data.counts["train"],
                 "weights_per_member": ensemble.members[0].n_weights,
-                "validation_rmse": [float(h["val_loss"][-1]) ** 0.5 * ensemble.output_scale for h in history],
+                "validation_rmse": _validation_rmse(ensemble, data),
                 "epochs": [len(h["val_loss"]) for h in history],
             },
         )
@@ -206,6 +142,12 @@ class DnnLik(LogDensity, Artifact):
     def _logpdf_grad_hess(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return self._traced._logpdf_grad_hess(theta)
 
+    def _heads_logpdf(self, theta: np.ndarray) -> np.ndarray:
+        return self.ensemble.heads_logpdf(theta).mean(axis=1) if self.heads else super()._heads_logpdf(theta)
+
+    def _heads_logpdf_and_grad(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return self.ensemble.heads_logpdf_and_grad(theta) if self.heads else super()._heads_logpdf_and_grad(theta)
+
     def _trace(self) -> Callable[[Any], Any]:
         from .networks.forward import guarded
 
@@ -214,18 +156,29 @@ class DnnLik(LogDensity, Artifact):
     # What a surrogate knows about itself -----------------------------------------------------------------------------
 
     def members_logpdf(self, theta: Any) -> np.ndarray:
-        """(n, d) -> (n, K) every member's answer."""
-        return self.ensemble.members_logpdf(self.points(theta))
+        """(n, d) -> (n, K) every member's answer; (n, K, H) with heads."""
+        answers = self.ensemble.heads_logpdf(self.points(theta))
+        return answers if self.heads else answers[:, :, 0]
 
     def spread(self, theta: Any) -> np.ndarray:
-        """(n, d) -> (n,) standard deviation of the members, nats."""
+        """(n, d) -> (n,) standard deviation of the members, nats; (n, H) with heads."""
         return self.members_logpdf(theta).std(axis=1)
 
     def error(self, theta: Any) -> np.ndarray:
-        """(n, d) -> (n,) half-width of the calibrated 90 % band, nats; infinite outside the domain."""
-        answers = self.members_logpdf(theta)
-        band = self.ensemble.calibration.error(answers.mean(axis=1), answers.std(axis=1))
-        return np.where(self.in_domain(theta), band, np.inf)
+        """(n, d) -> (n,) half-width of the calibrated 90 % band, nats; (n, H) with heads.
+
+        It holds inside the domain; outside it is infinite.
+        """
+        points = self.points(theta)
+        band = np.where(self.in_domain(points)[:, None], self._band(points), np.inf)
+        return band if self.heads else band[:, 0]
+
+    def _band(self, points: np.ndarray) -> np.ndarray:
+        """(n, H) of `error`, wherever the points lie."""
+        answers = self.ensemble.heads_logpdf(points)
+        value, spread = answers.mean(axis=1), answers.std(axis=1)
+        outputs = enumerate(self.ensemble.outputs)
+        return np.stack([o.calibration.error(value[:, h], spread[:, h]) for h, o in outputs], axis=1)
 
     def in_domain(self, theta: Any) -> np.ndarray:
         """(n, d) -> (n,) bool: inside the box and the ellipsoid of the training points."""
@@ -237,17 +190,23 @@ class DnnLik(LogDensity, Artifact):
             k = int(np.argmin([min(h["val_loss"]) for h in self.history]))
         if not 0 <= k < len(self.ensemble.members):
             raise ConfigError(f"member {k} of an ensemble of {len(self.ensemble.members)}")
-        alone = DnnLik(
-            replace(self.ensemble, members=(self.ensemble.members[k],)),
-            self.parameters,
-            self.prior,
-            self.kind,
-            self.config.replace(network=self.config.network.replace(n_members=1)),
-            self.history[k : k + 1],
-            self.parents,
-        )
-        alone.log = self.log
-        return alone
+        config = self.config.replace(network=self.config.network.replace(n_members=1))
+        return self._with(replace(self.ensemble, members=(self.ensemble.members[k],)), config, self.history[k : k + 1])
+
+    def select(self, head: str) -> DnnLik:
+        """One head as a surrogate of its own.
+
+        Raises:
+            ParameterError: no such head.
+        """
+        column = self.head_index(head)
+        return self._with(self.ensemble.select(column), self.config, self.history) if self.heads else self
+
+    def _with(self, ensemble: Ensemble, config: DnnLikConfig, history: Sequence[Mapping[str, Any]]) -> DnnLik:
+        """Another ensemble of the same training."""
+        other = DnnLik(ensemble, self.parameters, self.prior, self.kind, config, history, self.parents)
+        other.log = self.log
+        return other
 
     # The artifact ----------------------------------------------------------------------------------------------------
 
@@ -304,13 +263,15 @@ class DnnLik(LogDensity, Artifact):
             description: one sentence for people.
             definition: what the number is: of which data, profiled over what, up to which constant.
             command: rebuilds the model.
-            points: theta (n, d) and exact logpdf (n,), n >= 100, kept as the reference every runtime is held against.
+            points: theta (n, d) and exact logpdf (n,), with heads (n, H), n >= 100, kept as the reference every
+                runtime is held against.
             likelihood: what was learned, if it can be rebuilt from a recipe.
             licence: SPDX identifier.
             authors: {"name", "orcid", "affiliation"} each.
             overwrite: replace what is there.
             plots: images for the model card.
-            **about: further fields of `PublishedMetadata`: accuracy, coverage, references, limits, profiled, ...
+            **about: further fields of `PublishedMetadata`: heads (what each of them is), accuracy, coverage,
+                references, limits, profiled, ...
 
         Raises:
             IntegrityError: an exported file disagrees with this ensemble; nothing is published.
@@ -368,3 +329,55 @@ class DnnLik(LogDensity, Artifact):
             read_json(folder / "history.json")["members"],
             metadata["parents"],
         )
+
+
+def _train(
+    data: Data, config: DnnLikConfig, anchor: tuple[Any, Any] | None, folder: Path | None, *, progress: bool
+) -> tuple[Ensemble, list[dict[str, list[float]]]]:
+    """The ensemble and its history, from the checkpoints in `folder` if there are any; it is locked meanwhile."""
+    from .networks.fit import Labelled, fit_ensemble
+
+    fixed = None if anchor is None else _anchor_row(data, *anchor)
+    at = [] if fixed is None else [fixed[0].tolist(), fixed[1].tolist()]
+
+    def rows(split: Literal["train", "validation"]) -> Labelled:
+        gradient = data.gradient(split) if data.has_gradient and config.training.gradient_weight > 0 else None
+        weight = data.weights(split) if config.training.weighted else np.ones(data.counts[split])
+        return Labelled(data.theta(split), data.logpdf(split), gradient, weight)
+
+    with nullcontext() if folder is None else lock(folder):
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+        return fit_ensemble(
+            data.parameters,
+            rows("train"),
+            rows("validation"),
+            config.network,
+            config.training,
+            standardise=config.standardise,
+            quadratic=config.baseline == "quadratic",
+            scale_output=config.scale_output,
+            heads=data.heads,
+            anchor=None if fixed is None else Labelled(*fixed, None, np.ones(1)),
+            checkpoints=folder,
+            identity=fingerprint([config.to_json(), data.fingerprint, *at]),
+            progress=progress,
+        )
+
+
+def _anchor_row(data: Data, theta: Any, logpdf: Any) -> tuple[np.ndarray, np.ndarray]:
+    """One labelled row as (1, d) and (1,) or (1, H)."""
+    point, value = data.parameters.array(theta), np.asarray(logpdf, float)
+    shape = (1, len(data.heads)) if data.heads else (1,)
+    if len(point) != 1 or value.size != np.prod(shape) or not (np.isfinite(point).all() and np.isfinite(value).all()):
+        raise ShapeError(
+            f"an anchor is one point with {shape[-1]} finite logpdf, got shapes {point.shape} and {value.shape}"
+        )
+    return point, value.reshape(shape)
+
+
+def _validation_rmse(ensemble: Ensemble, data: Data) -> list[float]:
+    """Of the mean of the members on the validation rows, nats, for each head."""
+    exact = data.logpdf("validation").reshape(-1, len(ensemble.outputs))
+    off = ensemble.heads_logpdf(data.theta("validation")).mean(axis=1) - exact
+    return np.sqrt((off**2).mean(axis=0)).tolist()

@@ -11,6 +11,9 @@ Outside the region in which it was trained, a surrogate knows nothing. What then
     "nan"      NaN from `logpdf` and `logpdf_and_grad`; in compositions, which know no NaN, -inf
     "ignore"   the plain number
 
+A model with heads answers for all of them: `heads_logpdf`, `error` and `spread` give (n, H), `logpdf` is the first, and
+`likelihood.select("asimov")` is one of them as a likelihood of its own.
+
 `likelihood.guarded("-inf")` is the same likelihood under another policy. The guard lives in the support, so everything
 made from a guarded likelihood (`with_prior`, `condition`, `combine`, `trace`) is guarded too.
 """
@@ -29,7 +32,7 @@ import numpy as np
 from .ensemble import Domain
 from .errors import ConfigError, DomainError, IntegrityError, MissingArtifact, SchemaError
 from .export.runtimes import Answers, OnnxModel
-from .jsonfiles import read_json
+from .jsonfiles import fingerprint, read_json
 from .parameters import ParameterSpace
 from .priors import Prior, PriorColumns
 from .protocols import LogDensity
@@ -98,20 +101,39 @@ class PublishedLikelihood(LogDensity):
         self.prior = Prior.from_json(metadata["prior"])
         self.kind = metadata["kind"]
         self._values, self._gradients, self._threads = values, gradients, threads
+        self.heads = values.ensemble.heads
+        self._head = ""
         self.outside: Outside = _policy(outside)
 
     def __repr__(self) -> str:
-        return f"<PublishedLikelihood {self.metadata['name']!r}, {len(self.parameters)} parameters, {self.folder}>"
+        heads = f"head {self._head!r}, " if self._head else f"heads {self.heads}, " if self.heads else ""
+        return (
+            f"<PublishedLikelihood {self.metadata['name']!r}, {heads}{len(self.parameters)} parameters, {self.folder}>"
+        )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopen, (self.folder, self.outside, self._threads)
+        return _reopen, (self.folder, self.outside, self._threads, self._head)
 
     rounding = 1e-5
 
     @property
     def fingerprint(self) -> str:
-        """sha256 of what the model says it is and of every array in it."""
-        return str(self.metadata["fingerprint"])
+        """sha256 of what the model says it is and of every array in it; and of the head, if one was selected."""
+        whole = str(self.metadata["fingerprint"])
+        return fingerprint([whole, self._head]) if self._head else whole
+
+    def select(self, head: str) -> Self:
+        """One head as a likelihood of its own, on the same graphs.
+
+        Raises:
+            ParameterError: no such head.
+        """
+        self.head_index(head)
+        if not self.heads:
+            return self
+        other = copy.copy(self)
+        other.heads, other._head = (), head
+        return other
 
     def known_point(self) -> np.ndarray:
         """(d,) the middle of the training points."""
@@ -119,12 +141,28 @@ class PublishedLikelihood(LogDensity):
 
     # The density -----------------------------------------------------------------------------------------------------
 
+    def _ask(self, model: OnnxModel, theta: np.ndarray) -> Answers:
+        """What the graph says; of the selected head alone, if there is one."""
+        answers = model(theta)
+        if self._head:
+            column = model.ensemble.heads.index(self._head)
+            answers = {k: v if k == "in_domain" else np.ascontiguousarray(v[:, column]) for k, v in answers.items()}
+        return answers
+
+    def _heads_logpdf(self, theta: np.ndarray) -> np.ndarray:
+        return self._ask(self._values, theta)["logpdf"].reshape(len(theta), -1)
+
+    def _heads_logpdf_and_grad(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        answers = self._ask(self._gradients, theta)
+        value = answers["logpdf"].reshape(len(theta), -1)
+        return value, answers["gradient"].reshape(*value.shape, theta.shape[1])
+
     def _logpdf(self, theta: np.ndarray) -> np.ndarray:
-        return self._values(theta)["logpdf"]
+        return self._heads_logpdf(theta)[:, 0]
 
     def _logpdf_and_grad(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        answers = self._gradients(theta)
-        return answers["logpdf"], answers["gradient"]
+        value, grad = self._heads_logpdf_and_grad(theta)
+        return value[:, 0], grad[:, 0]
 
     def _logpdf_grad_hess(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Central differences of the gradient, 1/1000 of the box apart: the baseline is quadratic, so its part is
@@ -180,20 +218,25 @@ class PublishedLikelihood(LogDensity):
         )
 
     def _answer(self, theta: Any, model: OnnxModel) -> tuple[np.ndarray, np.ndarray]:
-        """Value and gradient (zeros if the model has none), guarded by the `in_domain` of the same evaluation."""
+        """Values (n, H) and gradients (n, H, d), zeros if the model has none.
+
+        They are guarded by the `in_domain` of the same evaluation.
+        """
         theta = self.points(theta)
-        value, grad = np.full(len(theta), -np.inf), np.zeros(theta.shape)
+        value = np.full((len(theta), self.n_outputs), -np.inf)
+        grad = np.zeros((*value.shape, theta.shape[1]))
         inside = self._supported(theta)
         if inside.any():
             points = theta[inside]
-            answers = model(points)
-            slope = answers.get("gradient")
-            self._check(answers["logpdf"], points, slope)
+            answers = self._ask(model, points)
+            found = answers["logpdf"].reshape(len(points), -1)
+            slope = answers["gradient"].reshape(*found.shape, -1) if "gradient" in answers else None
+            self._check_heads(found, points, slope)
             known = self._judge(points, answers["in_domain"])
             nothing = (np.nan, np.nan) if self.outside == "nan" else (-np.inf, 0.0)
-            value[inside] = np.where(known, answers["logpdf"], nothing[0])
+            value[inside] = np.where(known[:, None], found, nothing[0])
             if slope is not None:
-                grad[inside] = np.where(known[:, None], slope, nothing[1])
+                grad[inside] = np.where(known[:, None, None], slope, nothing[1])
         return value, grad
 
     @cached_property
@@ -210,10 +253,19 @@ class PublishedLikelihood(LogDensity):
         Raises:
             DomainError: outside the domain, under the policy "raise".
         """
-        return self._answer(theta, self._values)[0]
+        return self._answer(theta, self._values)[0][:, 0]
 
     def logpdf_and_grad(self, theta: Any) -> tuple[np.ndarray, np.ndarray]:
         """(n, d) -> (n,), (n, d): value and gradient, guarded as `logpdf`."""
+        value, grad = self._answer(theta, self._gradients)
+        return value[:, 0], grad[:, 0]
+
+    def heads_logpdf(self, theta: Any) -> np.ndarray:
+        """(n, d) -> (n, H) of all heads, guarded as `logpdf`."""
+        return self._answer(theta, self._values)[0]
+
+    def heads_logpdf_and_grad(self, theta: Any) -> tuple[np.ndarray, np.ndarray]:
+        """(n, d) -> (n, H), (n, H, d) of all heads, guarded as `logpdf`."""
         return self._answer(theta, self._gradients)
 
     # What a surrogate knows about itself -----------------------------------------------------------------------------
@@ -228,15 +280,16 @@ class PublishedLikelihood(LogDensity):
         return self._values(self.points(theta))["in_domain"]
 
     def error(self, theta: Any) -> np.ndarray:
-        """(n, d) -> (n,) half-width of the calibrated 90 % band, nats.
+        """(n, d) -> (n,) half-width of the calibrated 90 % band, nats; (n, H) with heads.
 
         It holds inside the domain; outside it is infinite, or a DomainError under the policy "raise".
         """
         points = self.points(theta)
-        answers = self._values(points)
+        answers = self._ask(self._values, points)
+        known = answers["in_domain"]
         if self.outside == "raise":
-            self._judge(points, answers["in_domain"])
-        return np.where(answers["in_domain"], answers["error"], np.inf)
+            self._judge(points, known)
+        return np.where(known.reshape(-1, *[1] * (answers["error"].ndim - 1)), answers["error"], np.inf)
 
     def answers(self, theta: Any, *, gradient: bool = False) -> Answers:
         """All that the file says of each point, from one evaluation and under no policy.
@@ -249,10 +302,11 @@ class PublishedLikelihood(LogDensity):
             gradient: whether the gradient is computed too.
 
         Returns:
-            logpdf, error, spread (n,) in nats, in_domain (n,) bool, and gradient (n, d).
+            logpdf, error, spread (n,) in nats, in_domain (n,) bool, and gradient (n, d); with heads (n, H) and
+            (n, H, d).
         """
         points = self.points(theta)
-        answers = (self._gradients if gradient else self._values)(points)
+        answers = self._ask(self._gradients if gradient else self._values, points)
         beyond = ~self._supported(points)
         answers["logpdf"][beyond] = -np.inf
         if gradient:
@@ -260,11 +314,14 @@ class PublishedLikelihood(LogDensity):
         return answers
 
     def spread(self, theta: Any) -> np.ndarray:
-        """(n, d) -> (n,) standard deviation of the members, nats."""
-        return self._values(self.points(theta))["spread"]
+        """(n, d) -> (n,) standard deviation of the members, nats; (n, H) with heads."""
+        return self._ask(self._values, self.points(theta))["spread"]
 
     def reference(self) -> dict[str, np.ndarray]:
-        """The published pairs: theta (n, d), exact and logpdf (n,), gradient (n, d), error and in_domain (n,)."""
+        """The published pairs: theta (n, d), exact, logpdf and error (n,), gradient (n, d), in_domain (n,).
+
+        With heads (n, H) and (n, H, d), also where one head was selected.
+        """
         from .export.publish import read_reference
 
         return read_reference(self.folder)
@@ -282,6 +339,11 @@ def _check_same(model: OnnxModel, metadata: Mapping[str, Any]) -> None:
             raise IntegrityError(
                 f"{model.path} is of another model than metadata.json ({name} differs); fetch it again"
             )
+    heads = [head["name"] for head in metadata["output"].get("heads", ())]
+    if list(model.ensemble.heads) != heads:
+        raise IntegrityError(
+            f"{model.path} has the heads {list(model.ensemble.heads)}, metadata.json describes {heads}"
+        )
     if model.n_parameters != len(metadata["parameters"]):
         raise SchemaError(
             f"{model.path} takes {model.n_parameters} numbers for {len(metadata['parameters'])} parameters"
@@ -294,5 +356,6 @@ def _policy(outside: str) -> Any:
     return outside
 
 
-def _reopen(folder: Path, outside: Outside, threads: int | None) -> PublishedLikelihood:
-    return open(folder, outside=outside, threads=threads)
+def _reopen(folder: Path, outside: Outside, threads: int | None, head: str) -> PublishedLikelihood:
+    found = open(folder, outside=outside, threads=threads)
+    return found.select(head) if head else found

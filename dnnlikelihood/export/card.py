@@ -80,10 +80,22 @@ def _output(m: Mapping[str, Any]) -> list[str]:
         "",
         f"Data: {out['data']}. Profiled over: {profiled}. Offset: {out['offset']}.",
         "",
+        *_heads(out.get("heads", ())),
         "`error` is the half-width in nats of a calibrated 90 % band, `spread` the standard deviation of the members, "
         "`in_domain` whether the point is where the networks were trained. All numbers are float64.",
         "",
     ]
+
+
+def _heads(heads: Sequence[Mapping[str, Any]]) -> list[str]:
+    if not heads:
+        return []
+    rows = [
+        [f"`{h['name']}`", h["data"], h["definition"], ", ".join(h["profiled"]) or "nothing", h["offset"]]
+        for h in heads
+    ]
+    table = _table(["head", "data", "what it is", "profiled over", "offset"], rows)
+    return [f"It has {len(heads)} heads, which are the columns of every answer, in this order:", "", *table]
 
 
 def _prior_text(prior: Mapping[str, Any] | None) -> str:
@@ -111,13 +123,36 @@ def _parameters(m: Mapping[str, Any]) -> list[str]:
     return [f"## Parameters ({len(m['parameters'])}, in this order)", "", *_table(head, rows)]
 
 
+_ACCURACY = {
+    "rmse": "RMSE",
+    "baseline_rmse": "RMSE of the baseline alone",
+    "bias": "bias",
+    "mean": "mean error",
+    "q999": "99.9 % below",
+    "within": "within 0.05 or 1 %",
+    "max": "largest error",
+}
+
+
+def _with_head(rows: Sequence[Mapping[str, Any]], head: Sequence[str], cells: list[list[Any]]) -> list[str]:
+    """A table with a first column "head" if the rows have one."""
+    if any("head" in row for row in rows):
+        head, cells = ["head", *head], [[f"`{r['head']}`", *c] for r, c in zip(rows, cells, strict=True)]
+    return _table(head, cells)
+
+
 def _accuracy(m: Mapping[str, Any]) -> list[str]:
-    head = ["where", "points", "RMSE", "RMSE of the baseline alone", "bias", "largest error"]
-    rows = [
-        [r["where"], r["n"], *(_number(r.get(key)) for key in ("rmse", "baseline_rmse", "bias", "max"))]
-        for r in m["accuracy"]
-    ]
-    return ["## Accuracy, in nats", "", *_table(head, rows)] if rows else []
+    rows = m["accuracy"]
+    if not rows:
+        return []
+    keys = [key for key in _ACCURACY if any(key in row for row in rows)]
+    cells = [[r["where"], r["n"], *(_accuracy_cell(key, r.get(key)) for key in keys)] for r in rows]
+    table = _with_head(rows, ["where", "points", *(_ACCURACY[key] for key in keys)], cells)
+    return ["## Accuracy, in nats", "", *table]
+
+
+def _accuracy_cell(key: str, value: Any) -> str:
+    return f"{100 * value:.2f} %" if key == "within" and value is not None else _number(value)
 
 
 def _coverage(m: Mapping[str, Any]) -> list[str]:
@@ -127,15 +162,15 @@ def _coverage(m: Mapping[str, Any]) -> list[str]:
         [_number(r["low"]) or "-∞", _number(r["high"]) or "∞", r["n"], _number(r["covered"])] for r in m["coverage"]
     ]
     head = ["logpdf from", "to", "points", "inside the 90 % band"]
-    return ["## Coverage of the error", "", *_table(head, rows)]
+    return ["## Coverage of the error", "", *_with_head(m["coverage"], head, rows)]
 
 
 def _domain(m: Mapping[str, Any]) -> list[str]:
     domain = m["domain"]
-    pois = [
+    asked = [
         [f"`{p['name']}`", _number(low), _number(high)]
         for p, low, high in zip(m["parameters"], domain["low"], domain["high"], strict=True)
-        if p["role"] == "poi"
+        if p["role"] != "nuisance"
     ]
     return [
         "## Domain",
@@ -143,12 +178,12 @@ def _domain(m: Mapping[str, Any]) -> list[str]:
         f"{domain['description'].capitalize()}. The ellipsoid ends at a distance of {domain['radius']:.3g}. Outside, "
         "the number means nothing; `in_domain` says so, and the Python reader refuses.",
         "",
-        *(_table(["parameter of interest", "from", "to"], pois) if pois else []),
+        *(_table(["parameter", "from", "to"], asked) if asked else []),
     ]
 
 
 def _use(m: Mapping[str, Any]) -> list[str]:
-    d, name = len(m["parameters"]), m["name"]
+    d, name, heads = len(m["parameters"]), m["name"], m["output"].get("heads", ())
     return [
         "## Use",
         "",
@@ -159,6 +194,8 @@ def _use(m: Mapping[str, Any]) -> list[str]:
         f'likelihood = dnnlikelihood.open("{name}")',
         "value, gradient = likelihood.logpdf_and_grad(theta)  # theta (n, " + str(d) + ")",
         "half_width = likelihood.error(theta)",
+        *(["values = likelihood.heads_logpdf(theta)  # (n, " + str(len(heads)) + ")"] if heads else []),
+        *([f'one = likelihood.select("{heads[-1]["name"]}")  # a likelihood of its own'] if heads else []),
         "```",
         "",
         "ONNX Runtime, in any of its languages:",

@@ -36,7 +36,15 @@ from .onnx_graph import write_onnx
 from .runtimes import OnnxModel
 from .savedmodel import write_saved_model
 
-__all__ = ["MIN_REFERENCE", "TOLERANCE", "PublishedMetadata", "Reference", "publish", "read_reference"]
+__all__ = [
+    "MIN_REFERENCE",
+    "TOLERANCE",
+    "PublishedMetadata",
+    "Reference",
+    "baseline_logpdf",
+    "publish",
+    "read_reference",
+]
 
 TOLERANCE = {"logpdf": 1e-5, "gradient": 1e-4, "exact": 1e-8}
 """Nats per max(1, |residual|); per max(1, largest slope); nats per max(1, |logpdf|)."""
@@ -51,20 +59,21 @@ _REFERENCE_ARRAYS = ("theta", "exact", "logpdf", "gradient", "error", "in_domain
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reference:
-    """Points (n, d) with the exact log-density (n,) and the network's (n,), as the ensemble was trained."""
+    """Points (n, d) with the exact log-density and the network's, (n,) or with heads (n, H), as it was trained."""
 
     theta: np.ndarray
     exact: np.ndarray
     logpdf: np.ndarray
 
-    def check(self, d: int) -> None:
+    def check(self, d: int, heads: Sequence[str] = ()) -> None:
         """Enough points, of the right shape, all finite."""
         n = len(self.theta)
+        value = (n, len(heads)) if heads else (n,)
         if n < MIN_REFERENCE:
             raise ConfigError(f"{n} reference points; publish at least {MIN_REFERENCE}")
-        if self.theta.shape != (n, d) or self.exact.shape != (n,) or self.logpdf.shape != (n,):
-            shapes = (self.theta.shape, self.exact.shape, self.logpdf.shape)
-            raise ShapeError(f"reference of shapes {shapes}, expected ({n}, {d}), ({n},) and ({n},)")
+        shapes, expected = (self.theta.shape, self.exact.shape, self.logpdf.shape), ((n, d), value, value)
+        if shapes != expected:
+            raise ShapeError(f"reference of shapes {shapes}, expected {expected}")
         if not all(np.isfinite(a).all() for a in (self.theta, self.exact, self.logpdf)):
             raise ConfigError("reference points and values must be finite; leave points outside the support out")
 
@@ -77,6 +86,9 @@ class PublishedMetadata:
     that of the likelihood it was learned from ({"source", "arguments"}), None if it has none; `accuracy` has a row
     {"where", "n", "rmse", "baseline_rmse", "max"} for each region, in nats; `coverage` one
     {"low", "high", "n", "covered"} for each bin of logpdf; `command` rebuilds the model.
+
+    Of a surrogate with heads, `heads` says of each what it is: {"name", "definition"}, and "data", "offset" and
+    "profiled" where they are not those of the whole. Rows of `accuracy` and `coverage` then name their "head".
     """
 
     name: str
@@ -92,6 +104,7 @@ class PublishedMetadata:
     data: str = "observed"
     offset: str = "none: the value of the source, all constants kept"
     profiled: Sequence[str] = ()
+    heads: Sequence[Mapping[str, Any]] = ()
     recipe: Mapping[str, Any] | None = None
     source_fingerprint: str | None = None
     source_reference: str = ""
@@ -106,11 +119,17 @@ class PublishedMetadata:
         """metadata.json, checked against its schema.
 
         Raises:
-            SchemaError: a field that the schema refuses; ShapeError: parameters that are not those of the ensemble.
+            SchemaError: a field that the schema refuses.
+            ShapeError: parameters or heads that are not those of the ensemble.
         """
         d = len(ensemble.features.shift)
         if len(self.parameters) != d:
             raise ShapeError(f"{len(self.parameters)} parameters for an ensemble of {d} inputs")
+        names = tuple(str(head["name"]) for head in self.heads)
+        if names != ensemble.heads:
+            raise ShapeError(
+                f"heads {list(names)} are described, the ensemble has {list(ensemble.heads)}, in this order"
+            )
         about = {
             "name": self.name,
             "description": self.description,
@@ -125,6 +144,7 @@ class PublishedMetadata:
                 "offset": self.offset,
                 "data": self.data,
                 "profiled": list(self.profiled),
+                **({"heads": [self._head(head) for head in self.heads]} if self.heads else {}),
             },
             "source": {
                 "recipe": None if self.recipe is None else dict(self.recipe),
@@ -147,6 +167,9 @@ class PublishedMetadata:
         document = {**head, "parents": list(self.parents), "versions": versions(), **about}
         validate(document, "published", f"metadata of {self.name!r}")
         return document
+
+    def _head(self, head: Mapping[str, Any]) -> dict[str, Any]:
+        return {"data": self.data, "offset": self.offset, "profiled": list(self.profiled), **head}
 
 
 def _box(ensemble: Ensemble) -> dict[str, Any]:
@@ -208,7 +231,7 @@ def publish(
         MissingDependency: onnx, onnxruntime or TensorFlow is not installed.
     """
     document = metadata.document(ensemble)
-    reference.check(len(metadata.parameters))
+    reference.check(len(metadata.parameters), ensemble.heads)
     with writing(Path(folder), overwrite=overwrite) as target:
         inside = {key: document[key] for key in _CARRIED}
         write_onnx(ensemble, target / "model.onnx", gradient=False, metadata=inside)
@@ -234,17 +257,23 @@ def publish(
 def _write_reference(ensemble: Ensemble, reference: Reference, target: Path) -> None:
     """Evaluate the graph at the reference points, refuse to publish one that disagrees, and store the pairs."""
     answers = OnnxModel(target / "model_gradient.onnx", threads=1)(reference.theta)
-    residual = reference.logpdf - ensemble.baseline.value(ensemble.features(reference.theta))
+    residual = reference.logpdf - baseline_logpdf(ensemble, reference.theta)
     off = np.abs(answers["logpdf"] - reference.logpdf) / np.maximum(1.0, np.abs(residual))
     if not off.max() <= TOLERANCE["logpdf"]:
-        i = int(np.argmax(off))
+        i = np.unravel_index(int(np.argmax(off)), off.shape)
         raise IntegrityError(
-            f"the exported graph gives {answers['logpdf'][i]:.9g} at reference point {i}, the network "
+            f"the exported graph gives {answers['logpdf'][i]:.9g} at reference point {i[0]}, the network "
             f"{reference.logpdf[i]:.9g}: they are not the same model. Were the values taken from this ensemble?"
         )
     pairs = {"theta": reference.theta, "exact": reference.exact, "logpdf": reference.logpdf}
     derived = {name: answers[name] for name in ("gradient", "error", "in_domain")}
     write_npz(target / "reference.npz", {**pairs, **derived})
+
+
+def baseline_logpdf(ensemble: Ensemble, theta: np.ndarray) -> np.ndarray:
+    """(n, d) -> (n,), with heads (n, H): the surrogate without its networks."""
+    value = ensemble.baseline_logpdf(theta)
+    return value if ensemble.heads else value[:, 0]
 
 
 def read_reference(folder: Path) -> dict[str, np.ndarray]:
@@ -258,6 +287,12 @@ def read_reference(folder: Path) -> dict[str, np.ndarray]:
     if sorted(found) != sorted(_REFERENCE_ARRAYS):
         raise CorruptFile(f"{path}: holds {sorted(found)}, expected {sorted(_REFERENCE_ARRAYS)}")
     n = len(found["theta"])
-    if any(len(a) != n for a in found.values()) or found["gradient"].shape != found["theta"].shape:
-        raise CorruptFile(f"{path}: its arrays have different lengths")
+    value = found["logpdf"].shape
+    same = all(found[name].shape == value for name in ("exact", "error")) and len(value) in (1, 2)
+    if (
+        not same
+        or any(len(a) != n for a in found.values())
+        or found["gradient"].shape != (*value, *found["theta"].shape[1:])
+    ):
+        raise CorruptFile(f"{path}: its arrays have different shapes")
     return found

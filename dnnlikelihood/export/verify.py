@@ -25,7 +25,7 @@ from ..jsonfiles import read_json, strict_loads
 from ..parameters import ParameterSpace
 from ..runlog import RunLog
 from ..store import check_manifest
-from .publish import MIN_REFERENCE, TOLERANCE, read_reference
+from .publish import MIN_REFERENCE, TOLERANCE, baseline_logpdf, read_reference
 from .runtimes import Answers, KerasModel, OnnxModel, SavedModel
 
 __all__ = ["Row", "VerifyReport", "verify"]
@@ -82,11 +82,11 @@ class _Folder:
         """Largest deviations from the reference, as multiples of the tolerance; IntegrityError beyond 1."""
         ensemble = ensemble or self.onnx("model.onnx").ensemble
         r = self.reference
-        residual = r["logpdf"] - ensemble.baseline.value(ensemble.features(r["theta"]))
+        nats = TOLERANCE["logpdf"] * np.maximum(1.0, np.abs(r["logpdf"] - baseline_logpdf(ensemble, r["theta"])))
         scale = {
-            "logpdf": TOLERANCE["logpdf"] * np.maximum(1.0, np.abs(residual)),
-            "error": TOLERANCE["logpdf"] * np.maximum(1.0, np.abs(residual)) * ensemble.calibration.factors.max(),
-            "gradient": TOLERANCE["gradient"] * np.maximum(1.0, np.abs(r["gradient"]).max(axis=1))[:, None],
+            "logpdf": nats,
+            "error": nats * max(float(o.calibration.factors.max()) for o in ensemble.outputs),
+            "gradient": TOLERANCE["gradient"] * np.maximum(1.0, np.abs(r["gradient"]).max(axis=-1, keepdims=True)),
         }
         found = {k: float(np.max(np.abs(answers[k] - r[k]) / s)) for k, s in scale.items() if k in answers}
         for name, ratio in found.items():
@@ -123,6 +123,9 @@ def _pairs(f: _Folder) -> tuple[str, Numbers]:
     n = len(f.reference["theta"])
     if n < MIN_REFERENCE:
         raise IntegrityError(f"{n} reference points, fewer than {MIN_REFERENCE}")
+    heads = [head["name"] for head in f.metadata["output"].get("heads", ())]
+    if f.reference["logpdf"].shape != ((n, len(heads)) if heads else (n,)):
+        raise IntegrityError(f"reference of shape {f.reference['logpdf'].shape} for heads {heads or 'none'}")
     off = f.reference["logpdf"] - f.reference["exact"]
     return "reference pairs are there", {"points": n, "rmse_nats": float(np.sqrt(np.mean(off**2)))}
 
@@ -134,6 +137,8 @@ def _one_model(f: _Folder) -> tuple[str, Numbers]:
     a, b = values.ensemble.arrays(), gradients.ensemble.arrays()
     if a.keys() != b.keys() or not all(np.array_equal(a[name], b[name]) for name in a):
         raise IntegrityError("the two graphs hold different weights")
+    if list(values.ensemble.heads) != [head["name"] for head in f.metadata["output"].get("heads", ())]:
+        raise IntegrityError("the graphs and metadata.json name different heads")
     return "both graphs are safe and hold one ensemble", {"weights": values.ensemble.n_weights}
 
 
@@ -147,32 +152,32 @@ def _onnx_gradient(f: _Folder) -> tuple[str, Numbers]:
 
 def _numpy(f: _Folder) -> tuple[str, Numbers]:
     ensemble, theta = f.onnx("model.onnx").ensemble, f.reference["theta"]
-    members = ensemble.members_logpdf(theta)
+    members = ensemble.heads_logpdf(theta)
     value, spread = members.mean(axis=1), members.std(axis=1)
+    error = [o.calibration.error(value[:, h], spread[:, h]) for h, o in enumerate(ensemble.outputs)]
     answers = {
-        "logpdf": value,
-        "error": ensemble.calibration.error(value, spread),
+        "logpdf": value if ensemble.heads else value[:, 0],
+        "error": np.stack(error, axis=1) if ensemble.heads else error[0],
         "in_domain": ensemble.domain(theta),
     }
     return "the arrays in model.onnx, by NumPy alone", f.compare(answers, ensemble)
-
-
-def _in_double(ensemble: Ensemble, theta: np.ndarray) -> np.ndarray:
-    """(n, d) -> (n,) the surrogate with its networks in double precision."""
-    return ensemble.members_logpdf(theta, dtype=np.float64).mean(axis=1)
 
 
 def _differences(f: _Folder) -> tuple[str, Numbers]:
     ensemble = f.onnx("model.onnx").ensemble
     theta = f.reference["theta"][:N_DIFFERENCES]
     n, d = theta.shape
+    gradient = f.reference["gradient"][:N_DIFFERENCES].reshape(n, -1, d)
     step = 1e-6 * ensemble.features.scale
     shift = np.diag(step)
-    up = _in_double(ensemble, (theta[:, None, :] + shift).reshape(-1, d)).reshape(n, d)
-    down = _in_double(ensemble, (theta[:, None, :] - shift).reshape(-1, d)).reshape(n, d)
-    gradient = f.reference["gradient"][:N_DIFFERENCES]
-    limit = TOLERANCE["gradient"] * np.maximum(1.0, np.abs(gradient).max(axis=1))[:, None]
-    ratio = float(np.max(np.abs((up - down) / (2 * step) - gradient) / limit))
+
+    def in_double(points: np.ndarray) -> np.ndarray:
+        return ensemble.heads_logpdf(points.reshape(-1, d), np.float64).mean(axis=1).reshape(n, d, -1)
+
+    up, down = (in_double(theta[:, None, :] + sign * shift) for sign in (1, -1))
+    slope = np.swapaxes((up - down) / (2 * step[:, None]), 1, 2)
+    limit = TOLERANCE["gradient"] * np.maximum(1.0, np.abs(gradient).max(axis=2, keepdims=True))
+    ratio = float(np.max(np.abs(slope - gradient) / limit))
     if not ratio <= 1:
         raise IntegrityError(f"the gradient is off the differences by {ratio:.3g} times the tolerance")
     return "the gradient against central differences of the arrays", {"gradient_in_tolerances": ratio}
