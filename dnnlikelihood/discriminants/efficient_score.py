@@ -14,6 +14,9 @@ lose only the variance of t inside them, so that the best K bins are found exact
 refined on the true templates of the bins. Several POIs: with C = F^-1 the sum of the Delta r_s falls, to first order,
 with the within-bin variance of u_s = C_ss^(-1/4) (C e_s) . s, and k-means finds the bins.
 
+t alone gives up statistical power where nuisances weigh heavily. With `statistics` > 0 the bins are clusters of
+(t, statistics * s_r): a few more of them keep both the total and the statistical uncertainty near their optima.
+
 t is the efficient score of semiparametric statistics; for relatives see Valassi (arXiv:2003.12853), Brehmer et al.
 (arXiv:1805.12244) and Schoefbeck et al. (arXiv:2505.05544). It is optimal locally: at the nominal point, for small
 shifts.
@@ -49,6 +52,8 @@ class EfficientScore(Config):
     """Trainer: efficient-score quantisation."""
 
     n_bins: int = 8
+    statistics: float = 0.0
+    """Weight of the statistical score as a coordinate beside the efficient score; 0 for the efficient score alone."""
     heads: HeadsConfig = field(default_factory=HeadsConfig)
     refinements: int = 8
     """Steps of z on the true templates, each damped by a half; the best on the validation events stays."""
@@ -56,6 +61,7 @@ class EfficientScore(Config):
     def validate(self) -> None:
         """At least two bins."""
         require(self.n_bins >= 2, f"n_bins is {self.n_bins}, must be at least 2")
+        require(self.statistics >= 0, f"statistics is {self.statistics}, must not be negative")
         require(self.refinements >= 0, f"refinements is {self.refinements}, must not be negative")
 
     def fit(
@@ -71,7 +77,15 @@ class EfficientScore(Config):
         if validation is None:
             model, validation = model.split(1 - HELD_OUT, seed)
         network, history = train_scores(model, self.heads, seed, progress=progress)
-        trained = quantise(network, model, validation, self.n_bins, refinements=self.refinements, seed=seed)
+        trained = quantise(
+            network,
+            model,
+            validation,
+            self.n_bins,
+            statistics=self.statistics,
+            refinements=self.refinements,
+            seed=seed,
+        )
         return replace(trained, history={**history, **trained.history}, cpu_seconds=time.process_time() - start)
 
 
@@ -168,7 +182,14 @@ def learned_bound(network: Network, model: EventModel) -> ExpectedUncertainty:
 
 
 def quantise(
-    network: Network, model: EventModel, validation: EventModel, n_bins: int, *, refinements: int = 8, seed: int = 0
+    network: Network,
+    model: EventModel,
+    validation: EventModel,
+    n_bins: int,
+    *,
+    statistics: float = 0.0,
+    refinements: int = 8,
+    seed: int = 0,
 ) -> Trained:
     """Bins from learned scores; no training, so that many bin counts may be tried on one network.
 
@@ -177,13 +198,15 @@ def quantise(
         model: events to choose the bins with.
         validation: independent events that choose among the refinements.
         n_bins: K.
+        statistics: as in `EfficientScore`.
         refinements: damped steps of the embedding on the true templates.
         seed: of k-means, for several POIs.
     """
     components = score_components(model)
     seen, watched = _Outputs(network, model), _Outputs(network, validation)
     information = seen.information(components)
-    embedding = _embedding(from_fisher(information, model.pois, model.nuisance_names, model.constraints))
+    bound = from_fisher(information, model.pois, model.nuisance_names, model.constraints)
+    embedding = _embedding(bound, statistics)
     best: tuple[float, Any] = (np.inf, None)
     curve: list[float] = []
     for step in range(refinements + 1):
@@ -193,7 +216,8 @@ def quantise(
         if curve[-1] < best[0] or best[1] is None:
             best = (curve[-1], (score, bins))
         if step < refinements:
-            embedding = 0.5 * (embedding + _embedding(expected_uncertainty(seen.templates(score, bins))))
+            found = expected_uncertainty(seen.templates(score, bins))
+            embedding = 0.5 * (embedding + _embedding(found, statistics))
     score, bins = best[1]
     return Trained(
         trainer="efficient score",
@@ -223,15 +247,24 @@ def _objective(templates: Templates) -> float:
         return np.inf
 
 
-def _embedding(uncertainty: ExpectedUncertainty) -> np.ndarray:
-    """(S + J, S): t = s_r - z* . s_theta for one POI, C_ss^(-1/4) C e_s for several.
+def _embedding(uncertainty: ExpectedUncertainty, statistics: float) -> np.ndarray:
+    """(S + J, S), or (S + J, 2 S) with the statistical coordinates."""
+    n = len(uncertainty.pois)
+    efficient = _directions(uncertainty.fisher, n)
+    if statistics == 0:
+        return efficient
+    without = np.zeros_like(efficient)
+    without[:n] = _directions(uncertainty.fisher[:n, :n], n)
+    return np.concatenate([efficient, statistics * without], axis=1)
+
+
+def _directions(fisher: np.ndarray, n: int) -> np.ndarray:
+    """(A, S): t = s_r - z* . s_theta for one POI, C_ss^(-1/4) C e_s for several.
 
     A pseudo-inverse: K bins may leave free nuisances undetermined, and z has no use for those directions.
     """
-    n = len(uncertainty.pois)
-    scale = np.sqrt(np.maximum(np.diag(uncertainty.fisher), 1e-300))
-    c = np.linalg.pinv(uncertainty.fisher / np.outer(scale, scale), rcond=1e-10, hermitian=True)
-    c = c / np.outer(scale, scale)
+    scale = np.sqrt(np.maximum(np.diag(fisher), 1e-300))
+    c = np.linalg.pinv(fisher / np.outer(scale, scale), rcond=1e-10, hermitian=True) / np.outer(scale, scale)
     if n == 1:
         return c[:, :1] / c[0, 0]
     return c[:, :n] / np.diag(c)[:n] ** 0.25
