@@ -3,6 +3,7 @@
     learn                       the whole chain in one command
     sample  label  train        its steps, each of which continues when it was killed
     infer  agree                questions to truth and surrogate, and their comparison
+    limit                       upper limits and CLs of signals
     compare                     the tables of the original paper
     export  verify  card        publishing
     header                      a published model for C++ without a library
@@ -22,6 +23,7 @@ from .compare import compare
 from .header import header
 from .infer import agree, infer
 from .learn import learn
+from .limits import limit
 from .publish import card, export, verify
 from .sample import label, sample
 from .serve import serve
@@ -48,5 +50,5 @@ def main() -> None:
     """
 
 
-for _command in (learn, sample, label, train, infer, agree, export, verify, card, header, serve, compare):
+for _command in (learn, sample, label, train, infer, agree, limit, export, verify, card, header, serve, compare):
     main.add_command(_command)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["density", "likelihood"]
 
-NOUNS = ("likelihood", "dnnlik", "published")
+NOUNS = ("likelihood", "profiled", "dnnlik", "published")
 
 
 def likelihood(text: str) -> Likelihood:
@@ -58,6 +58,10 @@ def density(text: str) -> LogDensity:
         return open_published(path, outside="-inf")
     if noun == "likelihood":
         return likelihood(text)
+    if noun == "profiled":
+        from ..profiled import ProfiledLikelihood
+
+        return ProfiledLikelihood.load(path)
     raise SchemaError(f"{path} holds a {noun}, which is no log-density; expected one of {', '.join(NOUNS)}")
 
 
