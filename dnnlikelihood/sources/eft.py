@@ -5,20 +5,26 @@ log L(c, t) = sum_b [ n_b log lambda_b(c, t) - lambda_b(c, t) - log n_b! ],     
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..errors import ConfigError
 from ..tracing import tensorflow
-from .eft_generated import generated
+from .eft_generated import SEED, generated
 from .eft_model import BEND, EftModel, to_triangle
 from .source import Counting, Source
 
-__all__ = ["eft", "eft_model"]
+__all__ = ["Document", "eft", "eft_model", "recipe"]
 
 
-def eft_model(document: dict[str, Any] | str | None = None, seed: int = 0) -> EftModel:
+Document = EftModel | Mapping[str, Any] | str | Path | None
+"""An experiment, a document of schema eft_counts/1, the path of one, or None for the generated search."""
+
+
+def eft_model(document: Document = None, seed: int | None = None) -> EftModel:
     """The experiment of a document (as of schemas/eft_counts.json) or of such a file; the generated one if None.
 
     Raises:
@@ -27,33 +33,42 @@ def eft_model(document: dict[str, Any] | str | None = None, seed: int = 0) -> Ef
     from .eft_json import counts_from_json, read_eft
 
     if document is None:
-        return generated(seed)
-    if seed:
+        return generated(SEED if seed is None else seed)
+    if seed is not None:
         raise ConfigError("a document leaves nothing to a seed; give one of them")
-    model = counts_from_json(document) if isinstance(document, dict) else read_eft(document)
+    if isinstance(document, EftModel):
+        return document
+    model = counts_from_json(dict(document)) if isinstance(document, Mapping) else read_eft(document)
     if not isinstance(model, EftModel):
         raise ConfigError(f"{document} holds measurements with a covariance; use the source 'eft_gaussian'")
     return model
 
 
-def eft(document: dict[str, Any] | str | None = None, seed: int = 0) -> Source:
+def recipe(model: EftModel, document: Document, seed: int | None) -> dict[str, Any]:
+    """JSON-able arguments that make the same experiment again."""
+    from .eft_json import counts_to_json
+
+    if document is None:
+        return {"seed": SEED if seed is None else seed}
+    return {"document": counts_to_json(model)}
+
+
+def eft(document: Document = None, seed: int | None = None) -> Source:
     """A counting experiment in effective-theory coefficients.
 
     Args:
         document: as of schemas/eft_counts.json, or the path of such a file, whose content becomes part of the recipe;
-            None for the generated search.
+            an EftModel; or None for the generated search.
         seed: of the generated search.
 
     >>> eft(seed=1).parameters.pois[:3]
     ('ctW', 'ctZ', 'ctp')
     """
-    from .eft_json import counts_to_json
-
     model = eft_model(document, seed)
     counting = Counting(_expected(model), np.asarray(model.observed, float))
     return Source(
         name="eft",
-        arguments={"seed": seed} if document is None else {"document": counts_to_json(model)},
+        arguments=recipe(model, document, seed),
         parameters=model.parameters,
         prior=model.prior,
         log_likelihood=counting.log_likelihood,

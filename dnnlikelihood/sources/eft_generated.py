@@ -21,8 +21,10 @@ import numpy as np
 
 from .eft_model import EftModel
 
-__all__ = ["generated"]
+__all__ = ["SEED", "generated"]
 
+SEED = 10
+"""Of the search that is meant if none is named: its deepest minima lie inside the box, several within half a nat."""
 EVENTS, AMPLITUDES = 100, 3
 CATEGORIES = {"2lss_m": 8, "2lss_p": 8, "3l_offZ": 10, "3l_onZ": 8, "4l": 6}
 """Bins of each, in the number of jets."""
@@ -72,7 +74,7 @@ NUISANCES = {
 """Kind -> how many, and between which sizes ln kappa is drawn."""
 
 
-def generated(seed: int = 0) -> EftModel:
+def generated(seed: int = SEED) -> EftModel:
     """The search of a seed.
 
     >>> model = generated(1)

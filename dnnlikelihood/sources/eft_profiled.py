@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from .eft import eft_model
+from .eft import Document, eft_model, recipe
 from .eft_counts import EftCounts
-from .eft_json import counts_to_json
 from .profiled import ProfiledSource
 
 __all__ = ["profiled_eft"]
 
 
-def profiled_eft(document: dict[str, Any] | str | None = None, seed: int = 0) -> ProfiledSource:
+def profiled_eft(document: Document = None, seed: int | None = None) -> ProfiledSource:
     """The profiled likelihood; arguments as of the source `eft`, whose maximum over the nuisances it is.
 
     The inputs are the coefficients, inside the box in which they are scanned.
@@ -24,7 +21,7 @@ def profiled_eft(document: dict[str, Any] | str | None = None, seed: int = 0) ->
     k = len(model.nuisances)
     return ProfiledSource(
         name="eft",
-        arguments={"seed": seed} if document is None else {"document": counts_to_json(model)},
+        arguments=recipe(model, document, seed),
         parameters=model.pois,
         nuisances=model.nuisances,
         model=counts,
