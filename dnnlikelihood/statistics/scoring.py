@@ -206,7 +206,8 @@ class Pool:
     ) -> np.ndarray:
         """Steps with the exact Hessian, for some of the rows."""
         model: Any = self.model
-        bent = model.curvature(held[some], nu[some], slope[some])
+        with np.errstate(all="ignore"):
+            bent = model.curvature(held[some], nu[some], slope[some])
         weights = (slope[some] + 1.0) / expected[some]
         hess = (jacobian[some] * weights[:, :, None]).transpose(0, 2, 1) @ jacobian[some] - bent
         information = (jacobian[some] ** 2 / expected[some, :, None]).sum(axis=1) + curvature[some]
@@ -215,9 +216,9 @@ class Pool:
     def _finish(self, slots: np.ndarray, held: np.ndarray, seen: Observation) -> None:
         """Take the last step where it does not fall, and write what was found."""
         fit, rows = self.fit, self.rows[slots]
-        value = log_likelihood(
-            self.model.constraints, seen, self.model.expected(held, self.trial[slots]), self.trial[slots]
-        )
+        with np.errstate(all="ignore"):
+            expected = self.model.expected(held, self.trial[slots])
+        value = log_likelihood(self.model.constraints, seen, expected, self.trial[slots])
         up = value >= fit.value[rows]
         fit.nu[rows[up]], fit.value[rows[up]] = self.trial[slots[up]], value[up]
         fit.status[rows] = "converged"
