@@ -145,9 +145,10 @@ def check_manifest(folder: Path) -> list[str]:
         SafetyError: a name that leaves the folder, or a link.
     """
     listed = read_json(folder / "manifest.json", "manifest")["files"]
+    inside = folder.resolve()
     for name, entry in listed.items():
         path = folder / name
-        if Path(name).is_absolute() or ".." in Path(name).parts or path.is_symlink():
+        if Path(name).is_absolute() or ".." in Path(name).parts or path.resolve() != inside / name:
             raise SafetyError(f"{folder}: manifest names {name!r}, which leaves the folder")
         if not path.is_file():
             raise MissingArtifact(f"{path} is in the manifest but not in the folder; fetch the artifact again")

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import zipfile
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -45,6 +46,8 @@ OPERATORS = frozenset(
 """Every operator a published graph may have."""
 
 MAX_FILE_BYTES = 256 * 1024 * 1024
+DEFLATE_RATIO = 1032
+"""No byte of a compressed entry inflates to more."""
 MAX_NODES = 5000
 MAX_WIDTH = 1_000_000
 """Numbers a row may have in any intermediate result."""
@@ -278,7 +281,7 @@ class KerasModel:
             raise MissingDependency("this needs Keras: pip install 'dnnlikelihood[train]'") from error
         try:
             self._model = keras.saving.load_model(path, compile=False, safe_mode=True)
-        except (ValueError, TypeError, KeyError, OSError) as error:
+        except (ValueError, TypeError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise CorruptFile(f"{path}: Keras refuses it ({str(error).splitlines()[0][:200]})") from error
 
     @staticmethod
@@ -294,8 +297,13 @@ class KerasModel:
             name = PurePosixPath(entry.filename)
             if name.is_absolute() or ".." in name.parts:
                 raise SafetyError(f"{path}: its entry {entry.filename!r} leaves the folder")
-        small = sum(e.file_size for e in entries if e.filename.endswith(".json"))
-        if sum(e.file_size for e in entries) > MAX_FILE_BYTES or small > MAX_FILE_BYTES // 16:
+
+        def size(entry: zipfile.ZipInfo) -> int:  # Keras stores without compression; a compressed entry may lie
+            packed = entry.compress_type != zipfile.ZIP_STORED
+            return max(entry.file_size, DEFLATE_RATIO * entry.compress_size if packed else 0)
+
+        small = sum(size(e) for e in entries if e.filename.endswith(".json"))
+        if sum(map(size, entries)) > MAX_FILE_BYTES or small > MAX_FILE_BYTES // 16:
             raise SafetyError(f"{path}: inflates beyond what a published model may have")
 
     def __call__(self, theta: np.ndarray) -> Answers:
