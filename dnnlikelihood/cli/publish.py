@@ -56,6 +56,14 @@ class _Author(click.ParamType):
 @click.option("--licence", default="CC-BY-4.0", show_default=True, help="SPDX identifier.")
 @click.option("--data", type=click.Path(path_type=Path), help="Take the reference points from the test rows in here.")
 @click.option("--command", help="What rebuilds the model.")
+@click.option(
+    "--flavour",
+    type=click.Choice(["folder", "olll"]),
+    default="folder",
+    show_default=True,
+    help="A folder, or one ONNX file in the format of OLLL, which SModelS reads.",
+)
+@click.option("--analysis", type=click.Path(path_type=Path), help="JSON about the analysis; only for olll.")
 @progress_option
 def export(
     dnnlik: Path,
@@ -68,6 +76,8 @@ def export(
     licence: str,
     data: Path | None,
     command: str | None,
+    flavour: str,
+    analysis: Path | None,
     *,
     progress: bool,
 ) -> Report:
@@ -75,8 +85,13 @@ def export(
 
     DNNLIK is a folder that `dnnlik train` wrote. Reference points, on which the published accuracy is measured, are
     drawn from the source by HMC, or are the test rows of --data. Nothing is published if an exported file disagrees
-    with the networks.
+    with the networks. With --flavour olll, a surrogate of a workspace's profiled likelihood becomes one ONNX file.
     """
+    if flavour == "olll":
+        from .olll import export_file
+
+        about: dict[str, Any] = {"name": name, "source": source, "authors": authors, "licence": licence}
+        return export_file(dnnlik, output, analysis=analysis, **about)
     from ..accuracy import accuracy_row, coverage_rows
     from ..dnnlik import DnnLik
     from .opening import likelihood
@@ -100,9 +115,9 @@ def export(
         coverage=coverage_rows(model, theta, exact),
     )
     size = sum(p.stat().st_size for p in output.rglob("*") if p.is_file())
-    about = {"published in": output, "size": f"{size / 1e6:.1f} MB", "now": f"dnnlik verify {output} --trust"}
+    facts = {"published in": output, "size": f"{size / 1e6:.1f} MB", "now": f"dnnlik verify {output} --trust"}
     numbers = {"folder": str(output), "bytes": size, "accuracy": accuracy}
-    return Report(numbers, (tables.accuracy(accuracy), tables.facts(about)))
+    return Report(numbers, (tables.accuracy(accuracy), tables.facts(facts)))
 
 
 def _unseen(truth: Likelihood, folder: Path | None, *, progress: bool) -> Data:

@@ -9,7 +9,10 @@ import pytest
 
 from dnnlikelihood.cli import main
 
-COMMANDS = ("learn", "sample", "label", "train", "infer", "agree", "limit", "export", "verify", "card", "header", "serve", "compare")
+COMMANDS = (
+    *("learn", "sample", "label", "train", "infer", "agree", "limit"),
+    *("export", "verify", "card", "header", "serve", "compare"),
+)
 LOADED = (
     "import sys; sys.argv[0] = 'dnnlik'; import dnnlikelihood.cli as cli\n"
     "try: cli.main()\n"
