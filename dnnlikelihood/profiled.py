@@ -24,9 +24,11 @@ from .priors import Prior
 from .progress import progress_bar
 from .protocols import Labels, LogDensity
 from .runlog import RunLog
+from .sources.eft_model import EftModel
 from .sources.profiled import ProfiledSource, build_profiled, profile_from
 from .sources.strength import Strength, with_strength
-from .statistics.counting import CountingFit, Observation
+from .statistics.counting import CountingFit, CurvedModel, Observation
+from .statistics.counting_hessian import profiled_hessian
 from .store import Artifact
 
 __all__ = ["ProfiledFit", "ProfiledLikelihood"]
@@ -125,6 +127,21 @@ class ProfiledLikelihood(LogDensity, Artifact):
             signal_regions=signal_regions,
             include_control_regions=include_control_regions,
         )
+
+    @classmethod
+    def from_eft(
+        cls, model: EftModel | Mapping[str, Any] | str | Path | None = None, *, seed: int | None = None
+    ) -> Self:
+        """The profiled likelihood of a counting experiment in effective-theory coefficients; see `sources.eft_model`.
+
+        Args:
+            model: an EftModel, a document of schema eft_counts/1, or the path of one; the generated search if None.
+            seed: of the generated search.
+
+        >>> ProfiledLikelihood.from_eft(seed=1).parameters.pois[:2]
+        ('ctW', 'ctZ')
+        """
+        return cls.from_source("eft", document=model, seed=seed)
 
     @classmethod
     def from_source(cls, name: str, **arguments: Any) -> Self:
@@ -229,6 +246,11 @@ class ProfiledLikelihood(LogDensity, Artifact):
         return ((expected > 0) | ((expected == 0) & empty)).all(axis=1)
 
     def _heads_logpdf_and_grad(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        fit = self._converged(theta)
+        return fit.value, fit.gradient
+
+    def _converged(self, theta: np.ndarray) -> ProfiledFit:
+        """Fits of which none failed."""
         fit = self.fit(theta)
         if not fit.converged.all():
             i = int(np.argmin(fit.converged))
@@ -238,7 +260,7 @@ class ProfiledLikelihood(LogDensity, Artifact):
                 f"{dict(zip(fit.heads, fit.status[i].tolist(), strict=True))}; ask fit() or label() for the others",
                 fit,
             )
-        return fit.value, fit.gradient
+        return fit
 
     def _heads_logpdf(self, theta: np.ndarray) -> np.ndarray:
         return self._heads_logpdf_and_grad(theta)[0]
@@ -250,6 +272,14 @@ class ProfiledLikelihood(LogDensity, Artifact):
         first = self.select(self.heads[0]) if self.heads else self
         value, grad = first._heads_logpdf_and_grad(theta)
         return value[:, 0], grad[:, 0]
+
+    def _logpdf_grad_hess(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """In closed form where the model offers second derivatives and one fit a point finds the maximum."""
+        if self.heads or not isinstance(self.source.model, CurvedModel):
+            return super()._logpdf_grad_hess(theta)
+        fit = self._converged(theta)
+        hess = profiled_hessian(self.source.model, theta, fit.nu[:, 0], self.source.data[PLAIN])
+        return fit.value[:, 0], fit.gradient[:, 0], hess
 
     def label(self, theta: Any) -> Labels:
         """Values, gradients and which fits can be trusted; (n,) of a single head, (n, H) of several."""
