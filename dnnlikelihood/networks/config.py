@@ -49,6 +49,7 @@ class TrainingConfig(Config):
 
     with residuals r and their gradients g in standardised coordinates z. H is q for q << h^2 and grows like its root
     beyond (pseudo-Huber), so that the few points far out do not outweigh the many; without `huber`, H(q) = q.
+    With heads, q is summed over them, each in units of its own scale.
     """
 
     n_epochs: int = 30
@@ -66,6 +67,12 @@ class TrainingConfig(Config):
     """0 ignores gradient labels."""
     huber: float | None = 0.3
     """h, in nats (units of the output scale); None for squares."""
+    clip_norm: float | None = None
+    """Longest step of the weights' gradient: a longer one is shortened to it. None lets all pass."""
+    l2: float = 0.0
+    """Added to the loss: l2 times the sum of the squares of all kernels."""
+    compiled: bool = False
+    """Whether XLA compiles the epoch: slower to start, faster to run."""
     weighted: bool = False
     """Whether the weights of the data enter the loss."""
     plateau_factor: float = 0.2
@@ -86,4 +93,8 @@ class TrainingConfig(Config):
         require(0 <= self.averaging < 1, f"averaging is {self.averaging}, must be in [0, 1)")
         require(self.gradient_weight >= 0, f"gradient_weight is {self.gradient_weight}, must not be negative")
         require(self.huber is None or self.huber > 0, f"huber is {self.huber}, must be positive or None")
+        require(
+            self.clip_norm is None or self.clip_norm > 0, f"clip_norm is {self.clip_norm}, must be positive or None"
+        )
+        require(self.l2 >= 0, f"l2 is {self.l2}, must not be negative")
         require(0 < self.plateau_factor < 1, f"plateau_factor is {self.plateau_factor}, must be in (0, 1)")

@@ -82,19 +82,20 @@ class _Training:
         self.anchored, self.n_heads = anchored, train.value.shape[1]
         self.config, self.network_config, self.seed = config, network_config, seed
         self.network = architecture(features.width, self.n_heads, network_config)
-        self.variables = [keras.Variable(v, dtype="float32") for v in self.network.variables(seed)]
-        self.weights = [v.value for v in self.variables]
+        initial = self.network.variables(seed)
+        self.shapes = [v.shape for v in initial]
+        self.weights = keras.Variable(np.concatenate([v.ravel() for v in initial]), dtype="float32")
         self.n_batches = max(1, len(train) // config.batch_size)
         self.state = _State(learning_rate=config.learning_rate)
-        self.optimizer = keras.optimizers.Adam(self._schedule())
-        self.optimizer.build(self.variables)
-        self.average = [tf.Variable(w) for w in self.weights]
-        self.best = [tf.Variable(w) for w in self.weights]
+        self.optimizer = keras.optimizers.Adam(self._schedule(), global_clipnorm=config.clip_norm)
+        self.optimizer.build([self.weights])
+        self.average, self.best = tf.Variable(self.weights.value), tf.Variable(self.weights.value)
         self.sees_gradient = train.gradient is not None and config.gradient_weight > 0
         self._features = self._feature_map(features)
         self._tensors = self._on_device(train)
         self._validation = self._on_device(validation)
         self.run_epoch = tf.function(self._epoch)
+        self.take_step = tf.function(self._step, jit_compile=config.compiled)
         self.evaluate = tf.function(self._evaluate)
 
     def _schedule(self) -> Any:
@@ -121,10 +122,16 @@ class _Training:
         gradient = rows.gradient if self.sees_gradient else np.zeros((len(rows), 0, 0), np.float32)
         return tuple(tf.constant(a, tf.float32) for a in (rows.z, rows.value, gradient, rows.weight))
 
-    def _errors(self, weights: list[Any], z: Any, value: Any, gradient: Any) -> tuple[Any, Any]:
+    def _apart(self, weights: Any) -> list[Any]:
+        """The variables of the architecture. They are trained as one vector, with one update for all."""
+        tf = tensorflow()
+        parts = tf.split(weights, [math.prod(shape) for shape in self.shapes])
+        return [tf.reshape(part, shape) for part, shape in zip(parts, self.shapes, strict=True)]
+
+    def _errors(self, variables: list[Any], z: Any, value: Any, gradient: Any) -> tuple[Any, Any]:
         """Squared error of the value (n,), and of the gradient summed over coordinates (n,); both summed over heads."""
         tf = tensorflow()
-        layers = self.network.layers(weights)
+        layers = self.network.layers(variables)
         if not self.sees_gradient:
             return tf.reduce_sum((self._answer(layers, z) - value) ** 2, axis=1), tf.zeros(tf.shape(z)[0])
         with tf.GradientTape(persistent=True) as tape:
@@ -147,31 +154,37 @@ class _Training:
         h = self.config.huber
         return q if h is None else 2.0 * h**2 * (tensorflow().sqrt(1.0 + q / h**2) - 1.0)
 
-    def _epoch(self, seed: Any) -> Any:
+    def _order(self) -> Any:
+        """The rows of the next epoch in random order, as the seed and the epoch say."""
         tf = tensorflow()
-        c = self.config
-        z, value, gradient, weight = self._tensors
-        size = min(c.batch_size, len(z))
-        order = tf.argsort(tf.random.stateless_uniform([len(z)], seed))
+        n = len(self._tensors[0])
+        return tf.argsort(tf.random.stateless_uniform([n], tf.constant([self.seed, self.state.epoch])))
+
+    def _step(self, z: Any, value: Any, gradient: Any, weight: Any) -> Any:
+        """One step of the optimiser and of the average; returns the batch's mean squared errors, (2,)."""
+        tf, c = tensorflow(), self.config
+        with tf.GradientTape() as tape:
+            variables = self._apart(self.weights.value)
+            ev, eg = self._errors(variables, z, value, gradient)
+            loss = tf.reduce_mean(weight * self._robust(ev + c.gradient_weight * eg))
+            if c.l2 > 0:
+                loss += c.l2 * tf.add_n([tf.reduce_sum(v**2) for v in variables if len(v.shape) > 1])
+        self.optimizer.apply([tape.gradient(loss, self.weights.value)], [self.weights])
+        if c.averaging > 0:
+            n = tf.cast(self.optimizer.iterations.value, tf.float32)
+            decay = tf.minimum(c.averaging, (1.0 + n) / (10.0 + n))
+            self.average.assign(decay * self.average + (1.0 - decay) * self.weights.value)
+        return tf.stack([tf.reduce_mean(ev), tf.reduce_mean(eg)])
+
+    def _epoch(self, order: Any) -> Any:
+        tf = tensorflow()
+        size = min(self.config.batch_size, len(self._tensors[0]))
         total = tf.zeros(2)
         for i in tf.range(self.n_batches):
             rows = order[i * size : (i + 1) * size]
-            batch = [tf.gather(a, rows) for a in (z, value, gradient)]
-            w = tf.gather(weight, rows)
-            with tf.GradientTape() as tape:
-                ev, eg = self._errors(self.weights, *batch)
-                loss = tf.reduce_mean(w * self._robust(ev + c.gradient_weight * eg))
-            steps = tape.gradient(loss, self.weights)
-            self.optimizer.apply(steps, self.variables)
-            if c.averaging > 0:
-                n = tf.cast(self.optimizer.iterations.value, tf.float32)
-                decay = tf.minimum(c.averaging, (1.0 + n) / (10.0 + n))
-                for a, q in zip(self.average, self.weights, strict=True):
-                    a.assign(decay * a + (1.0 - decay) * q)
-            total += tf.stack([tf.reduce_mean(ev), tf.reduce_mean(eg)])
-        if c.averaging == 0:
-            for a, q in zip(self.average, self.weights, strict=True):
-                a.assign(q)
+            total += self.take_step(*(tf.gather(a, tf.ensure_shape(rows, [size])) for a in self._tensors))
+        if self.config.averaging == 0:
+            self.average.assign(self.weights.value)
         return total / tf.cast(self.n_batches, tf.float32)
 
     def _evaluate(self) -> Any:
@@ -179,17 +192,17 @@ class _Training:
         tf = tensorflow()
         z, value, gradient, _ = self._validation
         total = tf.zeros(2)
+        variables = self._apart(self.average)
         for start in range(0, len(z), 4096):
-            ev, eg = self._errors(self.average, *(a[start : start + 4096] for a in (z, value, gradient)))
+            ev, eg = self._errors(variables, *(a[start : start + 4096] for a in (z, value, gradient)))
             total += tf.stack([tf.reduce_sum(ev), tf.reduce_sum(eg)])
         return total / float(len(z))
 
     def step(self) -> None:
         """One epoch and all that follows from it."""
-        tf = tensorflow()
         s, c = self.state, self.config
         start = time.process_time()
-        value, slope = self.run_epoch(tf.constant([self.seed, s.epoch])).numpy()
+        value, slope = self.run_epoch(self._order()).numpy()
         val_value, val_slope = self.evaluate().numpy()
         numbers = {"loss": value, "gradient_loss": slope, "val_loss": val_value, "val_gradient_loss": val_slope}
         if not all(math.isfinite(n) for n in numbers.values()):
@@ -207,8 +220,7 @@ class _Training:
         s.stopped = s.stopped or s.epoch >= c.n_epochs
 
     def _keep(self) -> None:
-        for b, a in zip(self.best, self.average, strict=True):
-            b.assign(a)
+        self.best.assign(self.average)
 
     def _plateau(self, loss: float) -> None:
         """Lower the rate when the validation loss stalls; stop, with the best weights, when it stalls for long."""
@@ -230,7 +242,7 @@ class _Training:
     # Checkpoint ------------------------------------------------------------------------------------------------------
 
     def _variables(self) -> list[Any]:
-        return [*self.weights, *(v.value for v in self.optimizer.variables), *self.average, *self.best]
+        return [self.weights.value, *(v.value for v in self.optimizer.variables), self.average, self.best]
 
     def save(self, path: Path, identity: str) -> None:
         """Write weights, optimiser and schedule, atomically."""
@@ -298,7 +310,7 @@ def train_member(
             training.save(checkpoint, identity)
         if each_epoch is not None:
             each_epoch(training.state.history)
-    member = training.network.member([b.numpy() for b in training.best])
+    member = training.network.member(training._apart(training.best))
     return _lowered(member, features.width) if anchored else member, training.state.history
 
 

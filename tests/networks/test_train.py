@@ -134,3 +134,101 @@ def test_a_diverging_loss_stops_with_the_cure():
 def test_configurations_are_born_valid(config, change, message):
     with pytest.raises(ConfigError, match=message):
         config(**change)
+
+
+def counting_truth(n, seed, d=3, z=None):
+    """-NLL of four Poisson bins with yields quadratic in z, in two data sets: two heads, and their gradients."""
+    rng = np.random.default_rng(11)
+    a = rng.normal(size=(4, 2, d + 1)) * 0.4
+    a[:, 0, 0] += 1.0
+    z = z if z is not None else np.random.default_rng(seed).normal(size=(n, d)).astype(np.float32)
+    x = np.concatenate([np.ones((n, 1)), z], axis=1)
+    amplitude = np.einsum("bki,ni->nbk", a, x)
+    q, slope = (amplitude**2).sum(2) + 0.05, 2 * np.einsum("nbk,bki->nbi", amplitude, a)[:, :, 1:]
+    counts = np.array([[1.0, 0.5, 2.0, 1.5], [0.7, 1.2, 1.0, 0.3]])
+    value = (np.log(q) @ counts.T - q.sum(1, keepdims=True)).astype(np.float32)
+    gradient = np.einsum("hb,nbi->nhi", counts, slope / q[:, :, None]) - slope.sum(1)[:, None]
+    return Residuals(z, value, gradient.astype(np.float32), np.ones(n, np.float32))
+
+
+def gaussian_truth(n, seed, d=3):
+    """-chi^2 / 2 of five measurements of quadratic predictions."""
+    rng = np.random.default_rng(12)
+    linear, matrix = rng.normal(size=(d, 5)), 0.3 * rng.normal(size=(d, d, 5))
+    z = np.random.default_rng(seed).normal(size=(n, d)).astype(np.float32)
+    off = z @ linear + np.einsum("ni,nj,ijk->nk", z, z, matrix) - 1.0
+    slope = linear + np.einsum("nj,ijk->nik", z, matrix + matrix.transpose(1, 0, 2))
+    gradient = -np.einsum("nk,nik->ni", off, slope)[:, None]
+    value = -0.5 * (off**2).sum(1, keepdims=True)
+    return Residuals(z, value.astype(np.float32), gradient.astype(np.float32), np.ones(n, np.float32))
+
+
+PLAIN = Features(np.zeros(3), np.ones(3), np.zeros(0, np.int64), np.zeros(0))
+STEEP = TrainingConfig(n_epochs=150, batch_size=64, learning_rate=1e-2, gradient_weight=0.3, huber=None, clip_norm=0.3)
+COUNTING = NetworkConfig(architecture="counting", widths=(8, 4, 8, 8), n_members=1)
+QUARTIC = NetworkConfig(architecture="quartic", widths=(12,), n_members=1)
+DENSE = NetworkConfig(widths=(24, 24), n_members=1)
+
+
+@pytest.mark.parametrize(
+    ("truth", "form"), [(counting_truth, COUNTING), (gaussian_truth, QUARTIC)], ids=["counting", "quartic"]
+)
+def test_the_form_of_the_truth_learns_it_best(truth, form):
+    train, validation = truth(600, 0), truth(2000, 1)
+    fitted, plain = (train_member(PLAIN, train, validation, c, STEEP, 1)[0] for c in (form, DENSE))
+    spread = float(validation.value.std())
+    assert rmse(fitted, validation) < 0.02 * spread
+    assert rmse(fitted, validation) < 0.5 * rmse(plain, validation), "plain layers know less"
+
+
+@pytest.mark.parametrize("form", [COUNTING, QUARTIC, DENSE.replace(architecture="monomials", activation="relu")])
+def test_what_is_stored_is_what_was_trained(form):
+    """The folded kernels of the member give the validation loss of the variables, values and slopes of two heads."""
+    train, validation = counting_truth(200, 0), counting_truth(500, 1)
+    member, history = train_member(PLAIN, train, validation, form, STEEP.replace(n_epochs=3), 1)
+    value, slope = member.value_and_gradient(validation.z)
+    loss = ((value - validation.value) ** 2).sum(1).mean()
+    steep = ((slope - validation.gradient) ** 2).sum((1, 2)).mean()
+    np.testing.assert_allclose([loss, steep], [history[k][-1] for k in ("val_loss", "val_gradient_loss")], rtol=1e-4)
+
+
+@pytest.mark.parametrize("form", [COUNTING, DENSE])
+def test_an_anchored_network_is_zero_at_the_anchor_and_no_worse_near_it(form):
+    nothing = np.zeros((1, 3), np.float32)
+    origin = counting_truth(1, 0, z=nothing).value
+
+    def lowered(rows):
+        return Residuals(rows.z, rows.value - origin, rows.gradient, rows.weight)
+
+    train, validation = lowered(counting_truth(600, 0)), lowered(counting_truth(4000, 1))
+    config = STEEP.replace(n_epochs=60)
+    anchored, free = (train_member(PLAIN, train, validation, form, config, 1, anchored=a)[0] for a in (True, False))
+    assert np.abs(anchored(nothing)).max() < 1e-5 < np.abs(free(nothing)).max()
+    near = np.linalg.norm(validation.z, axis=1) < 0.8
+    assert near.sum() > 100
+
+    def error(member):
+        return np.sqrt(np.mean((member(validation.z[near]) - validation.value[near]) ** 2))
+
+    assert error(anchored) < 1.3 * error(free)
+
+
+def test_compiled_training_learns_the_same():
+    train, validation = counting_truth(200, 0), counting_truth(100, 1)
+    losses = [
+        train_member(PLAIN, train, validation, COUNTING, STEEP.replace(n_epochs=3, compiled=c), 1)[1]["val_loss"]
+        for c in (False, True)
+    ]
+    np.testing.assert_allclose(*losses, rtol=1e-3)
+
+
+def test_penalty_keeps_weights_small_and_clipping_changes_the_path():
+    train, validation = bump(200, 0), bump(100, 1)
+    config = TRAINING.replace(n_epochs=5, averaging=0.0)
+    plain, penalised, clipped = (
+        train_member(FEATURES, train, validation, NETWORK, config.replace(**c), 1)[0]
+        for c in ({}, {"l2": 0.1}, {"clip_norm": 0.01})
+    )
+    size = [sum(float((layer.kernel**2).sum()) for layer in m.layers) for m in (plain, penalised)]
+    assert size[1] < 0.9 * size[0]
+    assert not np.array_equal(plain.layers[0].kernel, clipped.layers[0].kernel)
