@@ -132,7 +132,7 @@ def partition(
 
 
 def cluster_bins(
-    score: np.ndarray, weights: np.ndarray, n_bins: int, rng: np.random.Generator, n_starts: int = 4, rows: int = 50_000
+    score: np.ndarray, weights: np.ndarray, n_bins: int, rng: np.random.Generator, n_starts: int = 3, rows: int = 20_000
 ) -> NearestBins:
     """Weighted k-means of several scores (n, D): Lloyd's iteration from k-means++ starts, the best of `n_starts`.
 
@@ -170,7 +170,7 @@ def _lloyd(score: np.ndarray, w: np.ndarray, centres: np.ndarray, n_iterations: 
         label = distance.argmin(axis=1)
         least = np.maximum(distance[np.arange(len(score)), label], 0.0)
         previous, loss = loss, float(w @ least)
-        if loss >= previous * (1 - 1e-5):
+        if loss >= previous * (1 - 1e-4):
             break
         total = np.bincount(label, w, len(centres))
         sums = np.stack([np.bincount(label, w * column, len(centres)) for column in score.T], axis=1)

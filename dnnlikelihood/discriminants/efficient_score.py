@@ -26,7 +26,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 
@@ -55,8 +54,8 @@ class EfficientScore(Config):
     statistics: float = 0.0
     """Weight of the statistical score as a coordinate beside the efficient score; 0 for the efficient score alone."""
     heads: HeadsConfig = field(default_factory=HeadsConfig)
-    refinements: int = 8
-    """Steps of z on the true templates, each damped by a half; the best on the validation events stays."""
+    refinements: int = 6
+    """Steps of z towards its value on the true templates; one that the validation events do not like is halved."""
 
     def validate(self) -> None:
         """At least two bins."""
@@ -188,7 +187,7 @@ def quantise(
     n_bins: int,
     *,
     statistics: float = 0.0,
-    refinements: int = 8,
+    refinements: int = 6,
     seed: int = 0,
 ) -> Trained:
     """Bins from learned scores; no training, so that many bin counts may be tried on one network.
@@ -206,19 +205,25 @@ def quantise(
     seen, watched = _Outputs(network, model), _Outputs(network, validation)
     information = seen.information(components)
     bound = from_fisher(information, model.pois, model.nuisance_names, model.constraints)
-    embedding = _embedding(bound, statistics)
-    best: tuple[float, Any] = (np.inf, None)
     curve: list[float] = []
-    for step in range(refinements + 1):
+
+    def binned(embedding: np.ndarray) -> tuple[float, Score, ClassBins | NearestBins]:
         score = projected(components, embedding)
         bins = _bins(seen, score, n_bins, np.random.default_rng([seed, 2]))
         curve.append(_objective(watched.templates(score, bins)))
-        if curve[-1] < best[0] or best[1] is None:
-            best = (curve[-1], (score, bins))
-        if step < refinements:
-            found = expected_uncertainty(seen.templates(score, bins))
-            embedding = 0.5 * (embedding + _embedding(found, statistics))
-    score, bins = best[1]
+        return curve[-1], score, bins
+
+    embedding = _embedding(bound, statistics)
+    best, step = binned(embedding), 0.5
+    for _ in range(refinements):
+        found = expected_uncertainty(seen.templates(*best[1:]))
+        trial = embedding + step * (_embedding(found, statistics) - embedding)
+        candidate = binned(trial)
+        if candidate[0] < best[0]:
+            best, embedding = candidate, trial
+        else:
+            step *= 0.5
+    _, score, bins = best
     return Trained(
         trainer="efficient score",
         features=model.features,
