@@ -102,7 +102,7 @@ def profiled_scan(
     axes: Any,
     *,
     known: Valleys | None = None,
-    n_starts: int = 256,
+    n_starts: int = 64,
     seed: int = 1,
     progress: bool = True,
 ) -> ProfileScan:

@@ -47,7 +47,7 @@ def test_both_valleys_are_found():
     well = np.array([-1.0, 1.0]) - TILT / (8 * DEPTH)
     assert len(found.logpdf) == 2
     assert not found.on_edge.any()
-    assert found.n_climbs.sum() == 64 + 1
+    assert found.n_climbs.min() > 3
     np.testing.assert_allclose(found.theta[:, 4], well, atol=0.01)
     np.testing.assert_allclose(found.theta[:, :4], np.outer(found.theta[:, 4], SLOPES), atol=1e-6)
     np.testing.assert_allclose(found.logpdf, exact(found.theta[:, :1], [0]), atol=1e-7)

@@ -1,0 +1,245 @@
+r"""Active learning of a profiled likelihood: the surrogate says where it is asked, the truth answers there.
+
+A network that is right on its own training distribution may still be wrong where it is used: minimisers seek the rare
+directions in which it lies too low. So every round trains a surrogate, draws where it will be asked,
+
+    posterior    exp(-delta_nll / T) of the surrogate, T = 1, 2, 4 ...
+    minimisers   the others profiled at random values of one or two parameters, from all valleys
+
+has the truth label these points, measures the surrogate on them *before* it learns from them, and adds them. Rounds end
+when both accuracies reach their target or the fits are spent. Accuracy is the share of points with
+
+    |error| < 0.05  or  |error| < 1 % of delta_nll                      (EPJ Web Conf. 295 (2024) 09041)
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .config import Config, require
+from .data import Data
+from .dnnlik import DnnLik, DnnLikConfig
+from .errors import LikelihoodError
+from .protocols import LogDensity
+from .results import Valleys
+from .sampling.designs import tempered
+from .sampling.profiled_designs import laplace, shrunken
+from .statistics.profile import limits
+from .statistics.valleys import held_maxima, valleys
+
+__all__ = ["ActiveConfig", "ActiveLesson", "Round", "accurate", "active_data", "own_minimisers", "own_posterior"]
+
+logger = logging.getLogger(__name__)
+VALIDATION_SHARE = 0.08
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActiveConfig(Config):
+    """How many fits, and where they go. All counts are labels of the truth."""
+
+    n_first: int = 9_000
+    """Before any network: half flat in delta_nll about the valleys, half drawn in from the box."""
+    n_rounds: int = 4
+    """At most; rounds whose accuracies are good enough are the last."""
+    n_posterior: int = 1_500
+    """A round, over all temperatures."""
+    n_minimisers: int = 1_000
+    """A round, half of them moved by a fraction of a standard deviation."""
+    temperatures: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0)
+    reach: float = 40.0
+    """delta_nll up to which the likelihood is wanted."""
+    target: float = 0.99
+    """Share of accurate answers, on the posterior at T = 1 and at the minimisers, that ends the rounds."""
+    n_starts: int = 32
+    """Climbs on the truth that look for its valleys."""
+    n_shown: int = 2_500_000
+    """Rows that a round's surrogate is shown in training."""
+    seed: int = 1
+
+    def validate(self) -> None:
+        """Positive numbers, a share."""
+        for name in ("n_first", "n_posterior", "n_minimisers", "n_starts", "n_shown"):
+            require(getattr(self, name) >= 10, f"{name} is {getattr(self, name)}, must be at least 10")
+        require(self.n_rounds >= 0, f"n_rounds is {self.n_rounds}, must not be negative")
+        require(0 < self.target <= 1, f"target is {self.target}, must be a share")
+        require(self.reach > 0, f"reach is {self.reach}, must be positive")
+        require(bool(self.temperatures) and min(self.temperatures) > 0, "temperatures must be positive")
+
+
+@dataclass(frozen=True)
+class Round:
+    """What one round's surrogate was worth where it asked to be."""
+
+    n_rows: int
+    """Labels it had learned from."""
+    posterior: float
+    """Share of accurate answers on its own posterior (T = 1)."""
+    minimisers: float
+    """The same at its own profile minimisers."""
+    worst: float
+    """Largest |error| among both, nats, where delta_nll is below the reach."""
+
+
+@dataclass(frozen=True)
+class ActiveLesson:
+    """Labelled rows, the valleys of the truth, and the history of the rounds."""
+
+    data: Data
+    valleys: Valleys
+    rounds: tuple[Round, ...]
+
+
+def accurate(answer: np.ndarray, truth: np.ndarray, top: float) -> np.ndarray:
+    """(n,) bool: |answer - truth| below 0.05 or 1 % of delta_nll = top - truth, both logpdf."""
+    return np.abs(answer - truth) < np.maximum(0.05, 0.01 * (top - truth))
+
+
+def own_posterior(
+    model: LogDensity, start: np.ndarray, temperatures: Sequence[float], n: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draws (n, d) of model^(1/T) and their temperatures (n,), from chains begun at `start` (m, d)."""
+    each = -(-n // len(temperatures))
+    begin = start[rng.permutation(np.flatnonzero(model.support(start)))]
+    theta, t = tempered(model, temperatures, each, rng, n_chains=64 * len(temperatures), thin=5, start=begin)
+    return theta, t
+
+
+def own_minimisers(
+    model: LogDensity, known: np.ndarray, n: int, rng: np.random.Generator, reach: float = 40.0
+) -> np.ndarray:
+    """(<= n, d) points where the model, with one or two parameters held at random values, is highest.
+
+    Args:
+        model: any LogDensity with a gradient.
+        known: (m, d) valleys and other good points to begin at.
+        n: questions asked; answers more than `reach` below the highest point are left out.
+        rng: random numbers.
+        reach: see `n`.
+    """
+    d = known.shape[1]
+    low, high = limits(model)
+    inside = known[model.support(known)]
+    if not len(inside):
+        raise LikelihoodError("no known point lies where the surrogate is defined; give it more training points")
+    held = np.zeros((n, d), bool)
+    held[np.arange(n), rng.integers(d, size=n)] = True
+    held[np.arange(n), rng.integers(d, size=n)] |= rng.uniform(size=n) < 0.5
+    # Values of the held parameters: spread over where good points have been, and a little beyond.
+    center = known[rng.integers(len(known), size=n)]
+    spread = np.ptp(known, axis=0) + 1e-3 * np.where(np.isfinite(high - low), high - low, 1.0)
+    value = np.clip(center + spread * rng.normal(scale=0.3, size=(n, d)), low, high)
+    offers = inside[rng.integers(len(inside), size=(n, 12))]
+    offered = np.where(held[:, None, :], value[:, None, :], offers)
+    fit = held_maxima(model, offered, held, tolerance=1e-2, max_iterations=40)
+    return fit.theta[fit.value > fit.value.max() - reach]
+
+
+def active_data(
+    truth: LogDensity,
+    config: ActiveConfig | None = None,
+    folder: str | Path | None = None,
+    *,
+    model: DnnLikConfig | None = None,
+    progress: bool = True,
+) -> ActiveLesson:
+    """Label what a surrogate of a profiled likelihood has to know, in rounds.
+
+    Args:
+        truth: a LogDensity with gradient, bounded parameters and one head.
+        config: how much.
+        folder: where rows and trainings are kept; killed, the same call continues there.
+        model: the recipe of the rounds' surrogates; the counting network if None.
+        progress: show bars on a terminal.
+    """
+    config = config or ActiveConfig()
+    work = _Rounds(truth, config, None if folder is None else Path(folder), model, progress=progress)
+    work.begin()
+    for number in range(1, config.n_rounds + 1):
+        if work.round(number):
+            break
+    return ActiveLesson(work.data, work.valleys, tuple(work.history))
+
+
+class _Rounds:
+    """The rows so far, and what each round found."""
+
+    def __init__(
+        self,
+        truth: LogDensity,
+        config: ActiveConfig,
+        folder: Path | None,
+        model: DnnLikConfig | None,
+        *,
+        progress: bool,
+    ) -> None:
+        self.truth, self.config, self.folder, self.recipe, self.progress = truth, config, folder, model, progress
+        self.valleys = valleys(truth, config.n_starts, seed=config.seed)
+        self.history: list[Round] = []
+
+    def label(self, name: str, theta: np.ndarray, kind: str, number: int) -> Data:
+        """Rows of the truth; a share of them for validation."""
+        rng = np.random.default_rng([self.config.seed, number, 7])
+        split = np.where(rng.uniform(size=len(theta)) < VALIDATION_SHARE, "validation", "train")
+        where = None if self.folder is None else self.folder / name
+        options: dict[str, Any] = {"split": split, "kind": kind, "drop_duplicates": True, "progress": self.progress}
+        return Data.label(self.truth, theta, folder=where, **options)
+
+    def begin(self) -> None:
+        """The first rows, before any network."""
+        c, rng = self.config, np.random.default_rng([self.config.seed, 0])
+        low, high = limits(self.truth)
+        _, _, hess = self.truth.logpdf_grad_hess(self.valleys.theta)
+        half = c.n_first // 2
+        theta = laplace(self.valleys, hess, half, rng, low, high, c.reach)
+        theta = np.concatenate([theta, shrunken(self.valleys, c.n_first - half, rng, low, high), self.valleys.theta])
+        self.data = self.label("rows_first", theta[self.truth.support(theta)], "first", 0)
+
+    @property
+    def top(self) -> float:
+        """The highest logpdf known."""
+        return max(float(self.valleys.logpdf[0]), *(float(self.data.logpdf(s).max()) for s in ("train", "validation")))
+
+    def round(self, number: int) -> bool:
+        """Train, ask, label, measure, add; whether the accuracies are good enough."""
+        c, rng = self.config, np.random.default_rng([self.config.seed, number])
+        recipe = self.recipe or DnnLikConfig.counting(self.data.counts["train"], c.n_shown, n_members=1)
+        where = None if self.folder is None else self.folder / f"training_{number}"
+        model = DnnLik.fit(self.data, recipe, folder=where, progress=self.progress)
+        known, height = self.data.theta("train"), self.data.logpdf("train")
+        good = np.concatenate([self.valleys.theta, known[height > self.top - 0.25 * c.reach]])
+        theta, temperature = own_posterior(model, good, c.temperatures, c.n_posterior, rng)
+        cold = temperature == min(c.temperatures)
+        minima = own_minimisers(model, good, c.n_minimisers // 2, rng, c.reach)
+        asked = {
+            "posterior": theta[cold],
+            "tempered": theta[~cold],
+            "minimisers": minima,
+            "neighbours": self._moved(minima, rng),
+        }
+        rows = {kind: self.label(f"rows_{kind}_{number}", t, kind, number) for kind, t in asked.items() if len(t)}
+        shares, errors = zip(*(self._accuracy(model, rows[kind]) for kind in ("posterior", "minimisers")), strict=True)
+        self.history.append(Round(sum(self.data.counts.values()), *shares, max(errors)))
+        logger.info("active round %d: %s", number, self.history[-1])
+        self.data = Data.concatenate([self.data, *rows.values()], drop_duplicates=True)
+        return min(shares) >= c.target
+
+    def _moved(self, minima: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """The minimisers moved a little: a surrogate has to know what surrounds them."""
+        low, high = limits(self.truth)
+        moved = np.clip(minima + 0.05 * minima.std(axis=0) * rng.normal(size=minima.shape), low, high)
+        return moved[self.truth.support(moved)]
+
+    def _accuracy(self, model: DnnLik, rows: Data) -> tuple[float, float]:
+        """Share of accurate answers, and the largest error within the reach."""
+        both = ("train", "validation")
+        theta, exact = (np.concatenate([part(s) for s in both]) for part in (rows.theta, rows.logpdf))
+        answer = model.members_logpdf(theta).mean(axis=1)
+        near = exact > self.top - self.config.reach
+        good = accurate(answer, exact, self.top)
+        return float(good.mean()), float(np.abs(answer - exact)[near].max(initial=0.0))
