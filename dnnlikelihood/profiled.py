@@ -25,6 +25,7 @@ from .progress import progress_bar
 from .protocols import Labels, LogDensity
 from .runlog import RunLog
 from .sources.eft_model import EftModel
+from .sources.histfactory_workspace import read_document, signals_of
 from .sources.profiled import ProfiledSource, build_profiled, profile_from
 from .sources.strength import Strength, with_strength
 from .statistics.counting import CountingFit, CurvedModel, Observation
@@ -147,6 +148,21 @@ class ProfiledLikelihood(LogDensity, Artifact):
     def from_source(cls, name: str, **arguments: Any) -> Self:
         """A profiled likelihood of one of the package's sources, by name and arguments (its recipe)."""
         return cls(build_profiled(name, arguments))
+
+    def signals_from_patchset(self, patches: Any) -> dict[str, np.ndarray]:
+        """(d,) yields of every patch, by its name: real signals on which to test.
+
+        Args:
+            patches: a patch set made for the workspace (path, text or parsed), or a mapping from names to JSON patches.
+
+        Raises:
+            ParameterError: this likelihood was not made from a workspace.
+            SchemaError: patches that add no signal, or do not fit.
+        """
+        if "workspace" not in self.source.arguments:
+            raise ParameterError(f"patches are made for workspaces; this likelihood is of source {self.source.name!r}")
+        document = read_document(self.source.arguments["workspace"], "workspace")
+        return dict(signals_of(patches, document, self.parameters.names))
 
     # Fits ------------------------------------------------------------------------------------------------------------
 

@@ -70,7 +70,7 @@ def histfactory(
         log_likelihood=log_likelihood,
         counting=counting,
         reference="CERN-OPEN-2012-016; JOSS 6 (2021) 2823",
-        chunk=max(1, 2**21 // (model.scale_columns.size + 4 * len(model.nominal))),
+        chunk=max(1, 2**21 // (model.log_up.size + 4 * len(model.nominal))),
     )
 
 
@@ -115,15 +115,15 @@ def _shapes(theta: Any, model: Model) -> Any:
 def _scales(theta: Any, model: Model) -> Any:
     """Products of the normsys of each group, (n, G)."""
     tf = tensorflow()
-    alpha = tf.gather(theta, model.scale_columns, axis=1)
+    alpha = tf.gather(theta, model.scale_columns, axis=1)[:, :, None]
     beyond = tf.abs(alpha) >= 1.0
     inner = tf.where(beyond, tf.zeros_like(alpha), alpha)
-    polynomial = tf.zeros_like(alpha)
-    for a in model.coefficients[::-1]:
-        polynomial = (polynomial + a) * inner
+    polynomial = model.coefficients[:, :, 6]
+    for i in range(5, -1, -1):
+        polynomial = polynomial * inner + model.coefficients[:, :, i]
     outer = tf.where(beyond, alpha, tf.zeros_like(alpha))
     power = tf.exp(tf.nn.relu(outer) * model.log_up + tf.nn.relu(-outer) * model.log_down)
-    return tf.reduce_prod(tf.where(beyond, power, 1.0 + polynomial), axis=1)
+    return tf.reduce_prod(tf.where(beyond, power, polynomial), axis=1)
 
 
 def _factors(theta: Any, model: Model) -> Any:

@@ -60,13 +60,13 @@ class Model:
     curved: np.ndarray
     """(h, C) A."""
     scale_columns: np.ndarray
-    """(Q, G) parameters of the normsys of each group, padded with 0 where `coefficients` are."""
+    """(q,) parameters with normsys."""
     coefficients: np.ndarray
-    """(6, Q, G) a_1 ... a_6."""
+    """(q, G, 7) 1, a_1 ... a_6; 1, 0 ... 0 where a parameter leaves a group alone."""
     log_up: np.ndarray
-    """(Q, G)."""
+    """(q, G)."""
     log_down: np.ndarray
-    """(Q, G)."""
+    """(q, G)."""
     factor_columns: np.ndarray
     """(M, C) parameters that multiply a cell, padded with k (a parameter that is 1)."""
     mean: np.ndarray
@@ -234,18 +234,20 @@ def _code4(alpha: float, lo: float, hi: float) -> float:
 
 
 def _scales(cells: _Cells, column: np.ndarray) -> dict[str, np.ndarray]:
-    """The normsys of each group under one another, padded with factors that are 1."""
-    groups: list[list[tuple[int, float, float]]] = [[] for _ in range(max(cells.group_of) + 1)]
-    for (group, p), (lo, hi) in cells.scales.items():
+    """The normsys of each parameter in each group."""
+    columns = sorted({int(column[p]) for _, p in cells.scales if column[p] >= 0})
+    sides = np.ones((2, len(columns), max(cells.group_of) + 1))
+    for (group, p), lo_hi in cells.scales.items():
         if column[p] >= 0:
-            groups[group].append((column[p], lo, hi))
-    shape = max(map(len, groups)), len(groups)
-    columns, sides = np.zeros(shape, int), np.ones((2, *shape))
-    for g, entries in enumerate(groups):
-        for q, (p, *lo_hi) in enumerate(entries):
-            columns[q, g], sides[:, q, g] = p, lo_hi
+            sides[:, columns.index(column[p]), group] = lo_hi
     coefficients, up, down = _interpolation(*sides)
-    return {"scale_columns": columns, "coefficients": coefficients, "log_up": up, "log_down": down}
+    with_one = np.concatenate([np.ones((1, *up.shape)), coefficients]).transpose(1, 2, 0)
+    return {
+        "scale_columns": np.array(columns, int),
+        "coefficients": np.ascontiguousarray(with_one),
+        "log_up": up,
+        "log_down": down,
+    }
 
 
 def _factors(cells: _Cells, column: np.ndarray, one: int) -> np.ndarray:

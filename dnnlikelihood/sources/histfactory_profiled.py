@@ -84,7 +84,7 @@ def profiled_histfactory(
     return ProfiledSource(
         name="histfactory",
         arguments={
-            "workspace": canonical(cut).decode(),
+            "workspace": canonical(document).decode(),
             "measurement": chosen["name"],
             "signal_regions": signal,
             "include_control_regions": include_control_regions,

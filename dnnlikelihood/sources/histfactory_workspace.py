@@ -273,18 +273,16 @@ def background_only(workspace: Mapping[str, Any], poi: str) -> dict[str, Any]:
     return {**workspace, "channels": channels}
 
 
-def signals_of(
-    patches: Patch, workspace: Mapping[str, Any], bins: Sequence[tuple[str, int]]
-) -> Iterator[tuple[str, np.ndarray]]:
+def signals_of(patches: Patch, workspace: Mapping[str, Any], names: Sequence[str]) -> Iterator[tuple[str, np.ndarray]]:
     """(name, (d,) yields) of every patch: the data of the samples that it adds, region by region, summed.
 
     Where a patch says "add to channel 3", channel 3 is that of the workspace before it was cut. Signals of regions
-    that are not among `bins` are left out; what a patch says about systematics is not used.
+    that are not among `names` are left out; what a patch says about systematics is not used.
 
     Args:
         patches: a patch set, or a mapping from names to JSON patches.
         workspace: the one they were made for.
-        bins: (channel, bin) of every input.
+        names: `<channel>-<bin>` of every input.
 
     Raises:
         SchemaError: patches that add no sample, or with another number of bins than the workspace.
@@ -307,4 +305,5 @@ def signals_of(
             total[channel] = total.get(channel, 0.0) + data
         if not total:
             raise SchemaError(f"patch {name!r} adds no sample to a channel, so it holds no signal")
-        yield name, np.array([total[c][i] if c in total else 0.0 for c, i in bins])
+        yields = {f"{channel}-{i}": float(y) for channel, data in total.items() for i, y in enumerate(data)}
+        yield name, np.array([yields.get(n, 0.0) for n in names])

@@ -9,8 +9,9 @@ nuisances are the free parameters of the background. With F_c, T_c (nominal and 
     d^2 lambda_b / dp dq  = sum_c [ N_c L_pc L_qc + F_c (L_pc D_qc + D_pc L_qc) ],    p != q
     d^2 lambda_b / dp^2   = sum_c [ N_c f''_pc / f_pc + 2 F_c L_pc D_pc + F_c D'_pc ]
 
-L is sparse: only cells that a modifier touches are visited. Arrays have the rows of the batch last, so that every
-elementary operation runs along memory. A factor that is 0 is replaced by 1e-150, so that N L is its derivative.
+Arrays have the rows of the batch last, so that every elementary operation runs along memory, and polynomials are
+products of coefficients with powers. A factor that is 0 is replaced by 1e-30, so that N L is its derivative. What only
+shapes steps, the second derivatives, is in float32.
 """
 
 from __future__ import annotations
@@ -26,19 +27,19 @@ from .histfactory_model import Model
 
 __all__ = ["Yields"]
 
-TINY = 1e-150
+TINY = 1e-30
+CHUNK = 16
+"""Rows whose second derivatives are made at a time, so that they stay in the cache."""
 
 
 @dataclass(frozen=True)
 class _Point:
     """What cells are made of at some points, rows of the batch last."""
 
-    scales: np.ndarray
-    """(G, n) products of normsys."""
     slopes: np.ndarray
-    """(Q, G, n) f' / f of each."""
+    """(q, G, n) f' / f of each normsys; empty if not asked for, as are the next."""
     bends: np.ndarray
-    """(Q, G, n) f'' / f of each; empty if not asked for."""
+    """(q, G, n) f'' / f."""
     factors: np.ndarray
     """(C, n) F."""
     plain: np.ndarray
@@ -60,24 +61,32 @@ class Yields:
         self.constraints = Constraints(precision=model.sigma**-2.0, rate=model.rate)
         self.observation = Observation(counts=model.observed, means=model.mean, auxiliary=model.count)
         self._both = np.concatenate([model.straight, model.curved])
-
-    @cached_property
-    def _first(self) -> np.ndarray:
-        """(B,) the first cell of each bin."""
-        return np.searchsorted(self.model.bin_of, np.arange(len(self.model.bins)))
+        first = np.searchsorted(model.bin_of, np.arange(len(model.bins)))
+        self._first = first
+        ends = [*first[1:], len(model.nominal)]
+        self._cuts = [slice(a, b) for a, b in zip(first, ends, strict=True)]
+        self._groups = [slice(model.group_of[a], model.group_of[b - 1] + 1) for a, b in zip(first, ends, strict=True)]
 
     @cached_property
     def _collect(self) -> Any:
-        """(B k, (Q + M) C) sums slopes of cells into those of bins: of normsys, then of plain factors."""
+        """(B k, M C) sums slopes of cells with respect to plain factors into those of bins."""
         from scipy.sparse import csr_array
 
         m, k = self.model, len(self.start)
-        used = np.any(m.coefficients != 0, axis=0) | (m.log_up != 0) | (m.log_down != 0)
-        parameter = np.concatenate([np.where(used, m.scale_columns, k)[:, m.group_of], m.factor_columns])
-        row = np.broadcast_to(m.bin_of * k, parameter.shape) + parameter
-        entry = np.flatnonzero((parameter < k).ravel())
-        shape = (len(m.bins) * k, parameter.size)
+        row = m.bin_of * k + m.factor_columns
+        entry = np.flatnonzero((m.factor_columns < k).ravel())
+        shape = (len(m.bins) * k, m.factor_columns.size)
         return csr_array((np.ones(len(entry)), (row.ravel()[entry], entry)), shape=shape)
+
+    @cached_property
+    def _straight(self) -> np.ndarray:
+        """(h, C) S, float32."""
+        return self.model.straight.astype(np.float32)
+
+    @cached_property
+    def _curved(self) -> np.ndarray:
+        """(h, C) A, float32."""
+        return self.model.curved.astype(np.float32)
 
     # The protocol ----------------------------------------------------------------------------------------------------
 
@@ -87,24 +96,23 @@ class Yields:
 
     def expected(self, held: np.ndarray, nu: np.ndarray) -> np.ndarray:
         """(n, B), (n, k) -> (n, B)."""
-        point = self._point(nu.T, 0)
+        point = self._point(np.ascontiguousarray(nu.T), 0)
         return np.add.reduceat(point.factors * point.shapes, self._first).T + self._signal(held, nu)
 
     def jacobian(self, held: np.ndarray, nu: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(n, B), (n, k) -> (n, B), (n, B, k)."""
-        model, columns = self.model, nu.T
+        model, columns = self.model, np.ascontiguousarray(nu.T)
+        k, n = columns.shape
         point = self._point(columns, 1)
         cells = point.factors * point.shapes
-        slopes = np.concatenate([point.slopes[:, model.group_of], 1.0 / point.plain])
-        slopes *= cells
-        bins, (k, n) = len(model.bins), columns.shape
-        jacobian = (self._collect @ slopes.reshape(-1, n)).reshape(bins, k, n)
+        jacobian = (self._collect @ (cells / point.plain).reshape(-1, n)).reshape(-1, k, n)
         h = len(model.shape_columns)
-        if h:
-            _, g, _ = _feature(columns[model.shape_columns], 1)
-            for b, cut in enumerate(self._cuts):
-                pulls = self._both[:, cut] @ point.factors[cut]
-                jacobian[b, model.shape_columns] += pulls[:h] + g * pulls[h:]
+        feature = _feature(columns[model.shape_columns], 1)[1]
+        for b, (cut, groups) in enumerate(zip(self._cuts, self._groups, strict=True)):
+            pulls = self._both[:, cut] @ point.factors[cut]
+            pulls[h:] *= feature
+            jacobian[b, model.shape_columns] += pulls[:h] + pulls[h:]
+            jacobian[b, model.scale_columns] += np.einsum("pgn,gn->pn", point.slopes[:, groups], cells[cut])
         if model.lumi is not None:
             jacobian[:, model.lumi] += held.T
         expected = np.add.reduceat(cells, self._first).T + self._signal(held, nu)
@@ -116,23 +124,44 @@ class Yields:
 
     def curvature(self, held: np.ndarray, nu: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """(n, B), (n, k), (n, B) -> (n, k, k)."""
-        model, columns = self.model, nu.T
-        k, n = columns.shape
-        point = self._point(columns, 2)
-        weighted = weights.T[model.bin_of] * point.factors
-        h = model.shape_columns
-        _, g, bend = _feature(columns[h], 2)
-        slopes, shapes = (np.zeros((n, len(weighted), k)) for _ in range(2))
-        shapes[:, :, h] = (model.straight[:, :, None] + g[:, None] * model.curved[:, :, None]).transpose(2, 1, 0)
-        self._scatter(slopes, point.slopes, 1.0 / point.plain)
-        half = (0.5 * weighted * point.shapes).T[:, :, None] * slopes + weighted.T[:, :, None] * shapes
-        out = slopes.transpose(0, 2, 1) @ half
-        out += out.transpose(0, 2, 1)
-        diagonal = 2.0 * (weighted.T[:, None] @ (slopes * shapes))[:, 0]
-        diagonal[:, h] += (bend * (model.curved @ weighted)).T
-        self._scatter(slopes, point.bends, np.zeros(point.plain.shape))
-        diagonal += ((weighted * point.shapes).T[:, None] @ slopes)[:, 0]
+        parts = [slice(i, i + CHUNK) for i in range(0, max(len(nu), 1), CHUNK)]
+        return np.concatenate([self._curvature(np.ascontiguousarray(nu[p].T), weights[p].T) for p in parts])
+
+    def _curvature(self, nu: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """(k, n), (B, n) -> (n, k, k)."""
+        m = self.model
+        k = len(nu)
+        point = self._point(nu, 2)
+        forces = weights[m.bin_of] * point.factors
+        cells = forces * point.shapes
+        _, feature, bend = _feature(nu[m.shape_columns], 2)
+        slopes = self._slopes(point)
+        shapes = np.zeros(slopes.shape, np.float32)
+        shapes[:, m.shape_columns] = self._straight + _rows_first(feature)[:, :, None] * self._curved
+        shapes *= _rows_first(forces)[:, None]
+        diagonal = 2.0 * np.einsum("nkc,nkc->nk", slopes, shapes).astype(float)
+        half = slopes * (0.5 * _rows_first(cells))[:, None]
+        half += shapes
+        lower = half @ slopes.transpose(0, 2, 1)
+        out = (lower + lower.transpose(0, 2, 1)).astype(float)
+        diagonal[:, m.factor_columns[m.factor_columns < k]] = 0.0
+        diagonal[:, m.shape_columns] += (bend * (m.curved @ forces)).T
+        for cut, groups in zip(self._cuts, self._groups, strict=True):
+            diagonal[:, m.scale_columns] += np.einsum("pgn,gn->np", point.bends[:, groups], cells[cut])
         out[:, np.arange(k), np.arange(k)] = diagonal
+        return out
+
+    def _slopes(self, point: _Point) -> np.ndarray:
+        """(n, k, C) L, float32."""
+        m = self.model
+        q, _, n = point.slopes.shape
+        by_group = _rows_first(point.slopes.reshape(-1, n)).reshape(n, q, -1)
+        out = np.zeros((n, len(self.start), len(m.nominal)), np.float32)
+        for cut, groups in zip(self._cuts, self._groups, strict=True):
+            out[:, m.scale_columns, cut] = by_group[:, :, groups]
+        for plain, columns in zip(point.plain, m.factor_columns, strict=True):
+            used = np.flatnonzero(columns < len(self.start))
+            out[:, columns[used], used] = _rows_first(1.0 / plain[used])
         return out
 
     def inputs_curvature(self, x: np.ndarray, nu: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -145,12 +174,6 @@ class Yields:
 
     # Pieces ----------------------------------------------------------------------------------------------------------
 
-    @cached_property
-    def _cuts(self) -> list[slice]:
-        """The cells of each bin."""
-        ends = np.append(self._first[1:], len(self.model.nominal))
-        return [slice(a, b) for a, b in zip(self._first, ends, strict=True)]
-
     def _lumi(self, nu: np.ndarray) -> np.ndarray:
         """(n,) what scales the signal."""
         m = self.model
@@ -159,65 +182,50 @@ class Yields:
     def _signal(self, x: np.ndarray, nu: np.ndarray) -> np.ndarray:
         return self._lumi(nu)[:, None] * x
 
-    def _scatter(self, out: np.ndarray, scales: np.ndarray, plain: np.ndarray) -> None:
-        """Write values of the modifiers of each cell, (Q, G, n) and (M, C, n), into (n, C, k)."""
-        m = self.model
-        cells = np.arange(len(m.nominal))
-        out = out.transpose(1, 2, 0)
-        for q, columns in enumerate(m.scale_columns):
-            used = (m.coefficients[:, q] != 0).any(axis=0)[m.group_of]
-            out[cells[used], columns[m.group_of[used]]] = scales[q, m.group_of[used]]
-        for j, columns in enumerate(m.factor_columns):
-            used = columns < len(self.start)
-            out[cells[used], columns[used]] = plain[j, used]
-
     def _point(self, nu: np.ndarray, order: int) -> _Point:
         """(k, n) -> what cells are made of, with derivatives up to an order."""
         m = self.model
-        n = nu.shape[1]
-        scales, slopes, bends = self._scales(nu, order)
-        plain = np.concatenate([nu, np.ones((1, n))])[m.factor_columns]
+        plain = np.concatenate([nu, np.ones((1, nu.shape[1]))])[m.factor_columns]
         plain[plain == 0] = TINY
         factors = plain.prod(axis=0)
-        if len(m.scale_columns):
-            factors *= scales[m.group_of]
+        value, slopes, bends = self._scales(nu[m.scale_columns], order)
+        factors *= value.prod(axis=0)[m.group_of]
         alpha = nu[m.shape_columns]
         features = np.concatenate([alpha, _feature(alpha, 0)[0]])
-        shapes = self._both.T @ features + m.nominal[:, None]
-        return _Point(scales, slopes, bends, factors, plain, shapes)
+        return _Point(slopes, bends, factors, plain, self._both.T @ features + m.nominal[:, None])
 
-    def _scales(self, nu: np.ndarray, order: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Products of the normsys of each group (G, n), and f' / f and f'' / f of each (Q, G, n)."""
+    def _scales(self, alpha: np.ndarray, order: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(q, n) -> f, f' / f and f'' / f of every normsys in every group, (q, G, n)."""
         m = self.model
-        alpha = nu[m.scale_columns]
-        none = np.zeros((0, *alpha.shape[1:]))
-        value, slope, bend = np.zeros(alpha.shape), none, none
-        powers = m.coefficients[::-1, :, :, None]
-        for a in powers:
-            value += a
-            value *= alpha
-        value += 1.0
+        beyond = np.abs(alpha) >= 1.0
+        inner = np.where(beyond, 0.0, alpha)
+        powers = np.ones((len(alpha), 7, alpha.shape[1]))
+        for i in range(1, 7):
+            np.multiply(powers[:, i - 1], inner, out=powers[:, i])
+        value = m.coefficients @ powers
+        slope = bend = np.zeros((0, *value.shape[1:]))
+        i = np.arange(1.0, 7.0)
         if order > 0:
-            slope = np.zeros(alpha.shape)
-            for i, a in zip(range(6, 0, -1), powers, strict=True):
-                slope *= alpha
-                slope += i * a
+            slope = (m.coefficients[:, :, 1:] * i) @ powers[:, :-1]
         if order > 1:
-            bend = np.zeros(alpha.shape)
-            for i, a in zip(range(6, 1, -1), powers, strict=False):
-                bend *= alpha
-                bend += i * (i - 1) * a
-        q, g, row = np.nonzero((np.abs(nu) >= 1.0)[m.scale_columns])
-        far = alpha[q, g, row]
-        base = np.where(far > 0, m.log_up[q, g], -m.log_down[q, g])
-        value[q, g, row] = np.exp(base * far)
+            bend = (m.coefficients[:, :, 2:] * (i * (i - 1))[1:]) @ powers[:, :-2]
+        p, row = np.nonzero(beyond)
+        far = alpha[p, row][:, None]
+        base = np.where(far > 0, m.log_up[p], -m.log_down[p])
+        power = np.exp(base * far)
+        value[p, :, row] = power
         if order > 0:
-            slope[q, g, row] = base * value[q, g, row]
+            slope[p, :, row] = base * power
             slope /= value
         if order > 1:
-            bend[q, g, row] = base**2 * value[q, g, row]
+            bend[p, :, row] = base**2 * power
             bend /= value
-        return value.prod(axis=0), slope, bend
+        return value, slope, bend
+
+
+def _rows_first(array: np.ndarray) -> np.ndarray:
+    """(m, n) -> (n, m), float32."""
+    return np.ascontiguousarray(array.T, np.float32)
 
 
 def _feature(alpha: np.ndarray, order: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
