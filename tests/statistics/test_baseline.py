@@ -43,3 +43,20 @@ def test_gradients_determine_what_few_values_cannot():
         fitted = fit_baseline(features, theta, truth.value(theta), gradient, n_iterations=500)
         error[name] = np.abs(fitted.value(new) - truth.value(new)).max()
     assert error["gradients"] < 1e-2 < 1 < error["values"]
+
+
+@pytest.mark.parametrize("with_gradient", [True, False])
+def test_a_constant_is_kept_exactly_and_the_rest_fitted(with_gradient):
+    rng = np.random.default_rng(4)
+    features = Features(np.zeros(3), np.array([1.0, 2.0, 0.5]), np.zeros(0, np.int64), np.zeros(0))
+    theta = rng.normal(size=(500, 3)) + 1.0
+    q, linear = -np.diag([1.0, 2.0, 3.0]) - 0.3, np.array([0.5, -1.0, 2.0])
+    f = features(theta)
+    value = 7.25 + f @ linear + 0.5 * np.einsum("ni,ij,nj->n", f, q, f)
+    gradient = (linear + f @ q) / features.scale if with_gradient else None
+    fitted = fit_baseline(features, theta, value, gradient, 200, constant=7.25)
+    assert fitted.value(np.zeros((1, 3)))[0] == 7.25
+    np.testing.assert_allclose(fitted.value(f), value, atol=1e-4)
+    other = fit_baseline(features, theta, value, gradient, 200, constant=9.0)
+    assert other.constant == 9.0
+    assert np.abs(other.value(f) - value).max() > 0.1, "a wrong constant is kept all the same"
