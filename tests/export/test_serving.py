@@ -5,6 +5,7 @@ Two servers answer the same questions: the test server of `tfserving.py`, which 
 """
 
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -25,6 +26,7 @@ pytest.importorskip("tensorflow_serving.apis.predict_pb2", reason="needs tensorf
 
 MODEL = Path(__file__).parents[2] / "saved_models" / "toy_lhc"
 NAME = "toy_lhc"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "serving" / "with_kserve.py"
 SIGNATURES = {
     "serving_default": {"logpdf"},
     "logpdf": {"logpdf"},
@@ -74,7 +76,8 @@ def server(request):
 def get(server, path, document=None):
     """Status and answer of a GET, or a POST with a document."""
     body = None if document is None else json.dumps(document).encode()
-    request = urllib.request.Request(f"http://127.0.0.1:{server.rest_port}{path}", body)
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(f"http://127.0.0.1:{server.rest_port}{path}", body, headers)
     try:
         with urllib.request.urlopen(request, timeout=60) as answer:
             return answer.status, json.loads(answer.read())
@@ -270,3 +273,36 @@ def test_it_loads_in_plain_tensorflow(tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
     with np.load(tmp_path / "out.npz") as found:
         assert_reference(dict(found))
+
+
+# A server that others wrote ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def kserve(tmp_path):
+    """KServe with examples/serving/with_kserve.py; half a gigabyte, so in an environment of its own."""
+    python = os.environ.get("DNNLIKELIHOOD_KSERVE")
+    if python is None:
+        pytest.skip("needs DNNLIKELIHOOD_KSERVE, the Python of an environment with: pip install kserve onnxruntime")
+    server = SimpleNamespace(rest_port=free_port())
+    command = [python, str(EXAMPLE), str(MODEL), f"--http_port={server.rest_port}", "--enable_grpc=false"]
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        until = time.monotonic() + 120
+        while time.monotonic() < until and get(server, f"/v1/models/{NAME}")[0] != 200:
+            assert process.poll() is None, (tmp_path / "log").read_text("utf-8")[-2000:]
+            time.sleep(0.2)
+        yield server
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@pytest.mark.slow
+def test_kserve_gives_the_same_numbers(kserve):
+    status, answer = get(kserve, f"/v1/models/{NAME}:predict", {"instances": THETA.tolist()})
+    assert status == 200, answer
+    assert_reference({name: [row[name] for row in answer["predictions"]] for name in answer["predictions"][0]})
+    status, answer = get(kserve, f"/v1/models/{NAME}:predict", {"instances": [[1.0, 2.0]]})
+    assert (status, "95 finite numbers" in answer["error"]) == (400, True)
