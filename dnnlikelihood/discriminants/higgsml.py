@@ -101,7 +101,7 @@ def higgsml_features(table: dict[str, np.ndarray], scale: float) -> np.ndarray:
             np.hypot(tau_eta - lep_eta, delta_phi),
             lep_pt / tau_pt,
             tau_pt + lep_pt + table["PRI_jet_all_pt"],
-            (a + b) / np.hypot(a, b),
+            (a + b) / np.maximum(np.hypot(a, b), 1e-12),
             table["PRI_jet_num"].astype(float),
             *jets,
         ],
