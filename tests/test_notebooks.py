@@ -78,7 +78,11 @@ def assert_clean(notebook):
 
 
 def test_the_notebooks_are_there():
-    assert [path.stem for path in NOTEBOOKS] == ["01_toy_lhc_full_likelihood", "02_sampling_and_convergence"]
+    assert [path.stem for path in NOTEBOOKS] == [
+        "01_toy_lhc_full_likelihood",
+        "02_sampling_and_convergence",
+        "07_export_to_cpp_and_tf_serving",
+    ]
 
 
 @each

@@ -48,7 +48,7 @@ class Servable:
     @staticmethod
     def _requests(folder):
         path = folder / "assets.extra" / "tf_serving_warmup_requests"
-        return tf.compat.v1.io.tf_record_iterator(str(path)) if path.exists() else ()
+        return tf.data.TFRecordDataset(str(path)).as_numpy_iterator() if path.exists() else ()
 
     def _warm(self, record):
         request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
