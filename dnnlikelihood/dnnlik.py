@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from .ensemble import Ensemble
-from .errors import ConfigError, ShapeError
-from .jsonfiles import canonical, fingerprint, pretty, read_json
+from .ensemble import Domain, Ensemble
+from .errors import ConfigError
+from .jsonfiles import canonical, pretty, read_json
 from .networks.recipe import DnnLikConfig
 from .parameters import ParameterSpace
 from .priors import Prior
 from .protocols import Kind, LogDensity
 from .runlog import RunLog
-from .store import Artifact, check_manifest, lock
+from .store import Artifact, check_manifest
 from .tracing import TracedDensity
 
 if TYPE_CHECKING:
@@ -87,31 +86,20 @@ class DnnLik(LogDensity, Artifact):
             StaleArtifact: `folder` holds the checkpoints of another training.
             Locked: another process trains in `folder`.
         """
+        from .networks.train_on_data import numbers, train
+
         config = config or DnnLikConfig()
         cpu, wall = time.process_time(), time.perf_counter()
-        ensemble, history = _train(data, config, anchor, None if folder is None else Path(folder), progress=progress)
-        dnnlik = cls(
-            ensemble,
-            data.parameters,
-            data.prior,
-            data.density_kind,
-            config,
-            history,
-            tuple(dict.fromkeys([data.fingerprint, *data.parents])),
-        )
+        ensemble, history = train(data, config, anchor, None if folder is None else Path(folder), progress=progress)
+        parents = tuple(dict.fromkeys([data.fingerprint, *data.parents]))
+        dnnlik = cls(ensemble, data.parameters, data.prior, data.density_kind, config, history, parents)
         dnnlik.log.record(
             "trained",
             id=dnnlik.fingerprint,
             parents=dnnlik.parents,
             seconds=time.perf_counter() - wall,
             seed=config.training.seed,
-            numbers={
-                "cpu_seconds": time.process_time() - cpu,
-                "n_train": data.counts["train"],
-                "weights_per_member": ensemble.members[0].n_weights,
-                "validation_rmse": _validation_rmse(ensemble, data),
-                "epochs": [len(h["val_loss"]) for h in history],
-            },
+            numbers={"cpu_seconds": time.process_time() - cpu, **numbers(ensemble, data, history)},
         )
         return dnnlik
 
@@ -127,11 +115,11 @@ class DnnLik(LogDensity, Artifact):
 
     def known_point(self) -> np.ndarray:
         """(d,) the middle of the training points."""
-        return self.ensemble.domain.center
+        return self.ensemble.hull.center
 
     def _inside(self, theta: np.ndarray) -> np.ndarray:
         """A surrogate knows nothing outside its domain: there its support ends."""
-        return self.ensemble.domain(theta)
+        return self.ensemble.in_domain(theta)
 
     def _logpdf(self, theta: np.ndarray) -> np.ndarray:
         return self._traced._logpdf(theta)
@@ -182,7 +170,7 @@ class DnnLik(LogDensity, Artifact):
 
     def in_domain(self, theta: Any) -> np.ndarray:
         """(n, d) -> (n,) bool: inside the box and the ellipsoid of the training points."""
-        return self.ensemble.domain(self.points(theta))
+        return self.ensemble.in_domain(self.points(theta))
 
     def member(self, k: int | None = None) -> DnnLik:
         """One member as a surrogate of its own; the best on the validation rows if `k` is None."""
@@ -191,7 +179,8 @@ class DnnLik(LogDensity, Artifact):
         if not 0 <= k < len(self.ensemble.members):
             raise ConfigError(f"member {k} of an ensemble of {len(self.ensemble.members)}")
         config = self.config.replace(network=self.config.network.replace(n_members=1))
-        return self._with(replace(self.ensemble, members=(self.ensemble.members[k],)), config, self.history[k : k + 1])
+        ensemble = replace(self.ensemble, members=(self.ensemble.members[k],))
+        return self._with(ensemble, config=config, history=self.history[k : k + 1])
 
     def select(self, head: str) -> DnnLik:
         """One head as a surrogate of its own.
@@ -200,11 +189,27 @@ class DnnLik(LogDensity, Artifact):
             ParameterError: no such head.
         """
         column = self.head_index(head)
-        return self._with(self.ensemble.select(column), self.config, self.history) if self.heads else self
+        return self._with(self.ensemble.select(column)) if self.heads else self
 
-    def _with(self, ensemble: Ensemble, config: DnnLikConfig, history: Sequence[Mapping[str, Any]]) -> DnnLik:
+    def reparametrise(self, matrix: Any, names: Sequence[str]) -> Any:
+        """In new parameters phi, theta = matrix @ phi, matrix (d, e): a fixed linear layer in front, exported as such.
+
+        Nothing is trained again, and the domain is the same region. Returns a DnnLik; where priors of old parameters
+        would have to be told in new ones, which no file can, the Composite of any other density.
+
+        Raises:
+            ShapeError: wrong shape, not finite, or rank deficient.
+        """
+        composed = super().reparametrise(matrix, names)
+        if composed.shaped:
+            return composed
+        ensemble = replace(self.ensemble.reparametrise(np.asarray(matrix, float)), domain=_known_box(self))
+        return self._with(ensemble, parameters=composed.parameters, prior=composed.prior)
+
+    def _with(self, ensemble: Ensemble, **changes: Any) -> DnnLik:
         """Another ensemble of the same training."""
-        other = DnnLik(ensemble, self.parameters, self.prior, self.kind, config, history, self.parents)
+        same = ("parameters", "prior", "kind", "config", "history", "parents")
+        other = DnnLik(ensemble, **({name: getattr(self, name) for name in same} | changes))
         other.log = self.log
         return other
 
@@ -279,11 +284,6 @@ class DnnLik(LogDensity, Artifact):
         from .export.publish import PublishedMetadata, Reference, publish
 
         theta, exact = points
-        recipe: dict[str, Any] = {}
-        if likelihood is not None:
-            recipe = {"recipe": likelihood.recipe, "source_fingerprint": likelihood.fingerprint}
-        if likelihood is not None and likelihood.source is not None:
-            recipe["source_reference"] = likelihood.source.reference
         metadata = PublishedMetadata(
             name=name,
             description=description,
@@ -296,7 +296,7 @@ class DnnLik(LogDensity, Artifact):
             authors=authors,
             parents=(self.fingerprint, *self.parents),
             seeds={"training": self.config.training.seed},
-            **recipe,
+            **_origin(likelihood),
             **about,
         )
         reference = Reference(theta=theta, exact=exact, logpdf=self.members_logpdf(theta).mean(axis=1))
@@ -331,53 +331,18 @@ class DnnLik(LogDensity, Artifact):
         )
 
 
-def _train(
-    data: Data, config: DnnLikConfig, anchor: tuple[Any, Any] | None, folder: Path | None, *, progress: bool
-) -> tuple[Ensemble, list[dict[str, list[float]]]]:
-    """The ensemble and its history, from the checkpoints in `folder` if there are any; it is locked meanwhile."""
-    from .networks.fit import Labelled, fit_ensemble
-
-    fixed = None if anchor is None else _anchor_row(data, *anchor)
-    at = [] if fixed is None else [fixed[0].tolist(), fixed[1].tolist()]
-
-    def rows(split: Literal["train", "validation"]) -> Labelled:
-        gradient = data.gradient(split) if data.has_gradient and config.training.gradient_weight > 0 else None
-        weight = data.weights(split) if config.training.weighted else np.ones(data.counts[split])
-        return Labelled(data.theta(split), data.logpdf(split), gradient, weight)
-
-    with nullcontext() if folder is None else lock(folder):
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-        return fit_ensemble(
-            data.parameters,
-            rows("train"),
-            rows("validation"),
-            config.network,
-            config.training,
-            standardise=config.standardise,
-            quadratic=config.baseline == "quadratic",
-            scale_output=config.scale_output,
-            heads=data.heads,
-            anchor=None if fixed is None else Labelled(*fixed, None, np.ones(1)),
-            checkpoints=folder,
-            identity=fingerprint([config.to_json(), data.fingerprint, *at]),
-            progress=progress,
-        )
+def _origin(likelihood: Likelihood | None) -> dict[str, Any]:
+    """What metadata.json says of what was learned."""
+    if likelihood is None:
+        return {}
+    origin = {"recipe": likelihood.recipe, "source_fingerprint": likelihood.fingerprint}
+    return origin | ({"source_reference": likelihood.source.reference} if likelihood.source is not None else {})
 
 
-def _anchor_row(data: Data, theta: Any, logpdf: Any) -> tuple[np.ndarray, np.ndarray]:
-    """One labelled row as (1, d) and (1,) or (1, H)."""
-    point, value = data.parameters.array(theta), np.asarray(logpdf, float)
-    shape = (1, len(data.heads)) if data.heads else (1,)
-    if len(point) != 1 or value.size != np.prod(shape) or not (np.isfinite(point).all() and np.isfinite(value).all()):
-        raise ShapeError(
-            f"an anchor is one point with {shape[-1]} finite logpdf, got shapes {point.shape} and {value.shape}"
-        )
-    return point, value.reshape(shape)
-
-
-def _validation_rmse(ensemble: Ensemble, data: Data) -> list[float]:
-    """Of the mean of the members on the validation rows, nats, for each head."""
-    exact = data.logpdf("validation").reshape(-1, len(ensemble.outputs))
-    off = ensemble.heads_logpdf(data.theta("validation")).mean(axis=1) - exact
-    return np.sqrt((off**2).mean(axis=0)).tolist()
+def _known_box(dnnlik: DnnLik) -> Domain:
+    """The domain within the bounds and the ranges of the priors, which new parameters may not be able to state."""
+    domain, ranges, space = dnnlik.ensemble.domain, dnnlik.prior.columns(dnnlik.parameters), dnnlik.parameters
+    if dnnlik.ensemble.matrix is not None:
+        return domain  # was narrowed when it was reparametrised first
+    low = np.maximum.reduce([domain.low, space.lower, ranges.low])
+    return replace(domain, low=low, high=np.minimum.reduce([domain.high, space.upper, ranges.high]))

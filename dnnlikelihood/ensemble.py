@@ -11,6 +11,9 @@ r"""A surrogate as arrays: what a DnnLik computes, written once, without any net
 The offset and the quadratic part stay in float64, so the network only has to be right about the difference. With
 several heads, baseline, scale and calibration are each head's own; features, members and domain are shared.
 
+A reparametrised surrogate takes phi and has a fixed linear layer in front, theta = M phi, in float64; all of the above
+is then said of theta.
+
 An anchored surrogate has its anchor at z = 0, where its networks were trained as N(f) - N(f(anchor)); what float32
 leaves of that difference at the anchor itself is dropped, so that every head is its constant c there, to the last bit
 and on every runtime.
@@ -153,6 +156,8 @@ class Ensemble:
     domain: Domain
     anchored: bool = False
     """Whether every head is its baseline's constant at z = 0, exactly."""
+    matrix: np.ndarray | None = None
+    """(D, d) M of theta = M phi for points phi (n, d); None where they are theta themselves."""
 
     def __post_init__(self) -> None:
         n_heads = {member.n_heads for member in self.members}
@@ -160,6 +165,8 @@ class Ensemble:
             raise ConfigError(f"networks of {sorted(n_heads)} columns for {len(self.outputs)} outputs")
         if self.anchored and (self.features.kink_values < self.features.shift[self.features.kink_columns]).any():
             raise ConfigError("a surrogate cannot be anchored beyond a kink: there its features are not zero")
+        if self.matrix is not None and len(self.matrix) != len(self.features.shift):
+            raise ConfigError(f"a matrix of shape {self.matrix.shape} before features of {len(self.features.shift)}")
 
     @property
     def heads(self) -> tuple[str, ...]:
@@ -168,8 +175,47 @@ class Ensemble:
 
     @property
     def anchor(self) -> np.ndarray | None:
-        """(d,) where every head is exactly its constant; None if nowhere."""
+        """(D,) theta where every head is exactly its constant; None if nowhere."""
         return self.features.shift if self.anchored else None
+
+    @property
+    def n_parameters(self) -> int:
+        """The number d of columns of the points it takes."""
+        return len(self.features.shift) if self.matrix is None else self.matrix.shape[1]
+
+    def coordinates(self, points: np.ndarray) -> np.ndarray:
+        """(n, d) points asked for -> (n, D) theta that the networks know."""
+        return points if self.matrix is None else points @ self.matrix.T
+
+    def in_domain(self, points: np.ndarray) -> np.ndarray:
+        """(n, d) -> (n,) bool: inside the domain of theta."""
+        return self.domain(self.coordinates(points))
+
+    def reparametrise(self, matrix: np.ndarray) -> Self:
+        """The same surrogate in phi, theta = matrix @ phi: a linear layer in front, nothing trained again."""
+        return replace(self, matrix=matrix if self.matrix is None else self.matrix @ matrix)
+
+    @property
+    def hull(self) -> Domain:
+        """The domain in the parameters asked for: the ellipsoid exactly, and a box that holds what is inside.
+
+        With q = A^T M phi - A^T center, the ellipsoid |q| <= radius cuts the image of M in one about the phi of the
+        smallest |q|, whose extent along phi_j is radius sqrt[(M^T A A^T M)^-1]_jj. A square M bounds phi = M^-1 theta
+        by the box of theta too.
+        """
+        if self.matrix is None:
+            return self.domain
+        inner, white = self.domain, self.matrix.T @ self.domain.whitening
+        center = np.linalg.lstsq(white.T, inner.center @ inner.whitening, rcond=None)[0]
+        nearest = float(inner.distance((self.matrix @ center)[None])[0])
+        radius = float(np.sqrt(max(inner.radius**2 - nearest**2, 0.0)))
+        reach = radius * np.sqrt(np.diag(np.linalg.inv(white @ white.T)))
+        low, high = center - reach, center + reach
+        if self.matrix.shape[0] == self.matrix.shape[1]:
+            back = np.linalg.inv(self.matrix)
+            middle, half = back @ (inner.low + inner.high) / 2, np.abs(back) @ (inner.high - inner.low) / 2
+            low, high = np.maximum(low, middle - half), np.minimum(high, middle + half)
+        return Domain(low, high, center, white, radius)
 
     @property
     def baseline(self) -> Baseline:
@@ -205,7 +251,9 @@ class Ensemble:
 
     def baseline_logpdf(self, theta: np.ndarray) -> np.ndarray:
         """(n, d) -> (n, H) every head without its networks."""
-        f = self.features(theta)
+        return self._baselines(self.features(self.coordinates(theta)))
+
+    def _baselines(self, f: np.ndarray) -> np.ndarray:
         return np.stack([output.baseline.value(f) for output in self.outputs], axis=1)
 
     def _residuals(self, theta: np.ndarray, networks: Sequence[np.ndarray]) -> np.ndarray:
@@ -218,9 +266,10 @@ class Ensemble:
 
     def heads_logpdf(self, theta: np.ndarray, dtype: Any = np.float32) -> np.ndarray:
         """(n, d) -> (n, K, H) float64: every member's answer for every head; networks computed in `dtype`."""
+        theta = self.coordinates(theta)
         f = self.features(theta)
         networks = [member(f, dtype) for member in self.members]
-        return self.baseline_logpdf(theta)[:, None, :] + self._residuals(theta, networks)
+        return self._baselines(f)[:, None, :] + self._residuals(theta, networks)
 
     def members_logpdf(self, theta: np.ndarray, head: int = 0, dtype: Any = np.float32) -> np.ndarray:
         """(n, d) -> (n, K) float64: every member's answer for one head."""
@@ -231,15 +280,16 @@ class Ensemble:
         if len(theta) > ROWS:
             pieces = [self.heads_logpdf_and_grad(theta[i : i + ROWS], dtype) for i in range(0, len(theta), ROWS)]
             return np.concatenate([p[0] for p in pieces]), np.concatenate([p[1] for p in pieces])
+        theta = self.coordinates(theta)
         f = self.features(theta)
         networks, slopes = zip(*(member.value_and_gradient(f, dtype) for member in self.members), strict=True)
-        value = self.baseline_logpdf(theta) + self._residuals(theta, networks).mean(axis=1)
+        value = self._baselines(f) + self._residuals(theta, networks).mean(axis=1)
         gradient = np.empty((len(theta), len(self.outputs), theta.shape[1]))
         for h, output in enumerate(self.outputs):
             residual = np.mean([slope[:, h] for slope in slopes], axis=0, dtype=float)
             in_features = output.baseline.gradient(f) + output.scale * residual
             gradient[:, h] = self.features.pull_back(theta, in_features)
-        return value, gradient
+        return value, gradient if self.matrix is None else gradient @ self.matrix
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything as named arrays, for npz; `from_arrays` is the inverse.
@@ -268,6 +318,8 @@ class Ensemble:
             "calibration/factors": np.concatenate([o.calibration.factors for o in outs]),
             "calibration/floor": np.array([o.calibration.floor for o in outs]),
         }
+        if self.matrix is not None:
+            out["matrix"] = self.matrix
         for k, member in enumerate(self.members):
             out[f"members/{k}/activation"] = np.array(member.structure)
             for i, layer in enumerate(member.layers):
@@ -291,7 +343,8 @@ class Ensemble:
         low, high, center, whitening = (a[f"domain/{n}"] for n in ("low", "high", "center", "whitening"))
         domain = Domain(low, high, center, whitening, float(a["domain/radius"]))
         features = Features(*(a[f"features/{n}"] for n in ("shift", "scale", "kink_columns", "kink_values")))
-        return cls(features, _outputs(a), tuple(members), domain, bool(a.get("anchored", False)))
+        matrix = np.asarray(a["matrix"], float) if "matrix" in names else None
+        return cls(features, _outputs(a), tuple(members), domain, bool(a.get("anchored", False)), matrix)
 
     def save(self, path: Path) -> None:
         """Write all arrays to one npz file."""

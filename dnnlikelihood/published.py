@@ -187,7 +187,11 @@ class PublishedLikelihood(LogDensity):
 
     def _inside(self, theta: np.ndarray) -> np.ndarray:
         """What compositions ask."""
-        return np.ones(len(theta), bool) if self.outside == "ignore" else self._judge(theta, self.domain(theta))
+        return (
+            np.ones(len(theta), bool)
+            if self.outside == "ignore"
+            else self._judge(theta, self._values.ensemble.in_domain(theta))
+        )
 
     def _judge(self, theta: np.ndarray, known: np.ndarray) -> np.ndarray:
         """Apply the policy; (n,) bool: whose number stands."""
@@ -272,8 +276,8 @@ class PublishedLikelihood(LogDensity):
 
     @cached_property
     def domain(self) -> Domain:
-        """Box and ellipsoid of the training points."""
-        return self._values.ensemble.domain
+        """Box and ellipsoid of the training points; `in_domain` is the judge where the surrogate was reparametrised."""
+        return self._values.ensemble.hull
 
     def in_domain(self, theta: Any) -> np.ndarray:
         """(n, d) -> (n,) bool: where the surrogate was trained."""

@@ -101,13 +101,15 @@ def _model(ensemble: Ensemble) -> str:
     """Everything between the types and the functions."""
     f, domain = ensemble.features, ensemble.domain
     text = [
+        f"inline constexpr bool reparametrised = {str(ensemble.matrix is not None).lower()};\n",
+        _array("double", "matrix", () if ensemble.matrix is None else ensemble.matrix),
         _array("double", "shift", f.shift),
         _array("double", "scale", f.scale),
         _array("int", "kink_columns", f.kink_columns),
         _array("double", "kink_values", f.kink_values),
         *(_array("double", name, getattr(domain, name)) for name in ("low", "high", "center", "whitening")),
         f"inline const double radius = {_number(float(domain.radius), 17)};\n",
-        f"inline const bool anchored = {str(ensemble.anchored).lower()};\n",
+        f"inline constexpr bool anchored = {str(ensemble.anchored).lower()};\n",
         *(_member(k, member) for k, member in enumerate(ensemble.members)),
     ]
     rows = []
@@ -136,7 +138,8 @@ def header(ensemble: Ensemble, metadata: Mapping[str, Any]) -> str:
             "with a library (examples/cpp), or publish a smaller network"
         )
     counts = {
-        "n_parameters": len(ensemble.features.shift),
+        "n_parameters": ensemble.n_parameters,
+        "n_coordinates": len(ensemble.features.shift),
         "n_heads": len(ensemble.outputs),
         "n_members": len(ensemble.members),
         "n_kinks": len(ensemble.features.kink_columns),

@@ -9,7 +9,8 @@ r"""The surrogate as an ONNX graph, written node by node, with its backward pass
 
     backward   as in `members`,                d logpdf/df = l + Q f + (output_scale / K) sum_k g_0k
 
-With heads, logpdf, error and spread are [batch, H] and gradient [batch, H, d].
+With heads, logpdf, error and spread are [batch, H] and gradient [batch, H, d]. A reparametrised surrogate has its
+matrix in front, in float64: one product, and one more behind the gradient.
 
 Every initialiser has the name that `Ensemble.arrays` gives it, unchanged and once, so the file holds the whole
 ensemble: `read_ensemble` gets it back without a runtime. The members stay apart: side by side in one product they were
@@ -37,14 +38,19 @@ METADATA_KEY = "dnnlikelihood"
 OUTPUTS = ("logpdf", "error", "in_domain", "spread")
 
 
-def _features(g: Graph, e: Ensemble) -> tuple[str, str, str]:
+def _coordinates(g: Graph, e: Ensemble) -> str:
+    """What the networks know, M theta where the surrogate is reparametrised."""
+    return "theta" if e.matrix is None else g("Gemm", "theta", g.constant("matrix", e.matrix), transB=1)
+
+
+def _features(g: Graph, e: Ensemble, theta: str) -> tuple[str, str, str]:
     """Standardised parameters z, features f (batch, m), and "beyond the kink" (batch, p), "" if there is none."""
-    z = g("Div", g("Sub", "theta", g.constant("features/shift", e.features.shift)),
+    z = g("Div", g("Sub", theta, g.constant("features/shift", e.features.shift)),
           g.constant("features/scale", e.features.scale))  # fmt: skip
     if not len(e.features.kink_columns):
         return z, z, ""
     columns = g.constant("features/kink_columns", e.features.kink_columns, np.int64)
-    beyond = g("Sub", g("Gather", "theta", columns, axis=1), g.constant("features/kink_values", e.features.kink_values))
+    beyond = g("Sub", g("Gather", theta, columns, axis=1), g.constant("features/kink_values", e.features.kink_values))
     rising = g("Relu", g("Div", beyond, g("Gather", "features/scale", columns, axis=0)))
     return z, g("Concat", z, rising, axis=1), beyond
 
@@ -65,11 +71,11 @@ def _baseline(g: Graph, e: Ensemble, f: str, arrays: dict[str, np.ndarray]) -> t
     return g("Add", half, g.constant("baseline/constant", arrays["baseline/constant"])), _apart(g, e, slope)
 
 
-def _domain(g: Graph, e: Ensemble) -> str:
+def _domain(g: Graph, e: Ensemble, theta: str) -> str:
     """in_domain (batch,) bool."""
     low, high = g.constant("domain/low", e.domain.low), g.constant("domain/high", e.domain.high)
-    excess = g("ReduceMax", g("Max", g("Sub", low, "theta"), g("Sub", "theta", high)), g.axis(1), keepdims=0)
-    centred = g("Sub", "theta", g.constant("domain/center", e.domain.center))
+    excess = g("ReduceMax", g("Max", g("Sub", low, theta), g("Sub", theta, high)), g.axis(1), keepdims=0)
+    centred = g("Sub", theta, g.constant("domain/center", e.domain.center))
     white = g("MatMul", centred, g.constant("domain/whitening", e.domain.whitening))
     distance = g("Sqrt", g("ReduceSum", g("Mul", white, white), g.axis(1), keepdims=0))
     box = g("LessOrEqual", excess, g.constant("constant/zero", 0.0))
@@ -116,7 +122,9 @@ def _gradient(g: Graph, e: Ensemble, slope: str, beyond: str, networks: list[Net
         on = g("Unsqueeze", on, g.axis(1)) if e.heads else on
         place = g.constant("constant/kink_places", np.eye(d)[e.features.kink_columns])
         in_features = g("Add", direct, g("MatMul", g("Mul", kinked, on), place))
-    return g("Div", in_features, "features/scale", output="gradient")
+    if e.matrix is None:
+        return g("Div", in_features, "features/scale", output="gradient")
+    return g("MatMul", g("Div", in_features, "features/scale"), "matrix", output="gradient")
 
 
 def _residuals(g: Graph, e: Ensemble, z: str, networks: list[Network]) -> str:
@@ -136,7 +144,8 @@ def _residuals(g: Graph, e: Ensemble, z: str, networks: list[Network]) -> str:
 
 def _build(e: Ensemble, *, gradient: bool) -> Graph:
     g, arrays = Graph(), e.arrays()
-    z, f, beyond = _features(g, e)
+    theta = _coordinates(g, e)
+    z, f, beyond = _features(g, e, theta)
     baseline, slope = _baseline(g, e, f, arrays)
     single = g("Cast", f, to=g.onnx.TensorProto.FLOAT)
     networks = [Network(g, k, member, single) for k, member in enumerate(e.members)]
@@ -145,7 +154,7 @@ def _build(e: Ensemble, *, gradient: bool) -> Graph:
     g("Add", baseline, g("Squeeze", mean, g.axis(1)), output="logpdf")
     deviation = g("Sub", residuals, mean)
     g("Sqrt", g("ReduceMean", g("Mul", deviation, deviation), g.axis(1), keepdims=0), output="spread")
-    _domain(g, e)
+    _domain(g, e, theta)
     _error(g, e, arrays)
     if gradient:
         _gradient(g, e, slope, beyond, networks)
@@ -164,7 +173,7 @@ def write_onnx(ensemble: Ensemble, path: Path, *, gradient: bool, metadata: dict
     """
     onnx = onnx_package()
     g = _build(ensemble, gradient=gradient)
-    types, d = onnx.TensorProto, len(ensemble.features.shift)
+    types, d = onnx.TensorProto, ensemble.n_parameters
     info = onnx.helper.make_tensor_value_info
     shape = ["batch", len(ensemble.outputs)] if ensemble.heads else ["batch"]
     outputs = [

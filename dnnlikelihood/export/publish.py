@@ -122,7 +122,7 @@ class PublishedMetadata:
             SchemaError: a field that the schema refuses.
             ShapeError: parameters or heads that are not those of the ensemble.
         """
-        d = len(ensemble.features.shift)
+        d = ensemble.n_parameters
         if len(self.parameters) != d:
             raise ShapeError(f"{len(self.parameters)} parameters for an ensemble of {d} inputs")
         names = tuple(str(head["name"]) for head in self.heads)
@@ -173,7 +173,7 @@ class PublishedMetadata:
 
 
 def _box(ensemble: Ensemble) -> dict[str, Any]:
-    domain = ensemble.domain
+    domain = ensemble.hull
     return {
         "low": domain.low.tolist(),
         "high": domain.high.tolist(),

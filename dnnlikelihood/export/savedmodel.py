@@ -24,7 +24,7 @@ import numpy as np
 
 from ..ensemble import Ensemble
 from ..jsonfiles import canonical
-from ..networks.forward import heads_logpdf, numbers
+from ..networks.forward import coordinates, heads_logpdf, numbers
 from ..tracing import tensorflow
 
 __all__ = ["write_saved_model"]
@@ -35,7 +35,8 @@ def _answers(ensemble: Ensemble, v: dict[str, Any]) -> Callable[[Any], dict[str,
     tf = tensorflow()
     members, n_heads = heads_logpdf(ensemble, v), len(ensemble.outputs)
 
-    def in_domain(theta: Any) -> Any:
+    def in_domain(points: Any) -> Any:
+        theta = coordinates(points, v)
         box = tf.reduce_all((theta >= v["domain/low"]) & (theta <= v["domain/high"]), axis=1)
         white = (theta - v["domain/center"]) @ v["domain/whitening"]
         return box & (tf.sqrt(tf.reduce_sum(white**2, axis=1)) <= v["domain/radius"])
@@ -115,7 +116,7 @@ def write_saved_model(ensemble: Ensemble, folder: Path, *, metadata: dict[str, A
         slopes = [tape.gradient(head, theta) for head in heads]
         return {"logpdf": value, "gradient": tf.stack(slopes, axis=1) if heads else tape.gradient(value, theta)}
 
-    points = [tf.TensorSpec([None, len(ensemble.features.shift)], tf.float64, name="theta")]
+    points = [tf.TensorSpec([None, ensemble.n_parameters], tf.float64, name="theta")]
     module.logpdf = tf.function(pick("logpdf"), input_signature=points)
     module.logpdf_and_gradient = tf.function(logpdf_and_gradient, input_signature=points)
     module.error = tf.function(pick("error", "spread", "in_domain"), input_signature=points)
@@ -128,4 +129,4 @@ def write_saved_model(ensemble: Ensemble, folder: Path, *, metadata: dict[str, A
             signatures={"serving_default": module.logpdf, **signatures},
             options=tf.saved_model.SaveOptions(save_debug_info=False),
         )
-    _warm_up(folder / "assets.extra", metadata["name"], np.atleast_2d(ensemble.domain.center))
+    _warm_up(folder / "assets.extra", metadata["name"], np.atleast_2d(ensemble.hull.center))

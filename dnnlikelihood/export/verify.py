@@ -158,7 +158,7 @@ def _numpy(f: _Folder) -> tuple[str, Numbers]:
     answers = {
         "logpdf": value if ensemble.heads else value[:, 0],
         "error": np.stack(error, axis=1) if ensemble.heads else error[0],
-        "in_domain": ensemble.domain(theta),
+        "in_domain": ensemble.in_domain(theta),
     }
     return "the arrays in model.onnx, by NumPy alone", f.compare(answers, ensemble)
 
@@ -168,7 +168,8 @@ def _differences(f: _Folder) -> tuple[str, Numbers]:
     theta = f.reference["theta"][:N_DIFFERENCES]
     n, d = theta.shape
     gradient = f.reference["gradient"][:N_DIFFERENCES].reshape(n, -1, d)
-    step = 1e-6 * ensemble.features.scale
+    hull = ensemble.hull
+    step = 2.5e-7 * (hull.high - hull.low)
     shift = np.diag(step)
 
     def in_double(points: np.ndarray) -> np.ndarray:

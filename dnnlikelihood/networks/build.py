@@ -37,10 +37,18 @@ def _network(member: Member, k: int, f: Any) -> Any:
     return outputs[-1]
 
 
+def _linear(matrix: Any) -> Any:
+    """The fixed layer phi -> M phi in front of a reparametrised surrogate."""
+    layer = keras.layers.Dense(len(matrix), use_bias=False, dtype="float64", trainable=False, name="reparametrisation")
+    layer.build((None, matrix.shape[1]))
+    layer.set_weights([matrix.T])
+    return layer
+
+
 def ensemble_model(ensemble: Ensemble) -> keras.Model:
     """The model theta (n, d) float64 -> (n, K) float64 log-density of every member, with heads (n, K, H)."""
-    theta = keras.Input((len(ensemble.features.shift),), dtype="float64", name="theta")
-    f = Features.of(ensemble.features)(theta)
+    theta = keras.Input((ensemble.n_parameters,), dtype="float64", name="theta")
+    f = Features.of(ensemble.features)(theta if ensemble.matrix is None else _linear(ensemble.matrix)(theta))
     networks = [_network(member, k, f) for k, member in enumerate(ensemble.members)]
     if ensemble.anchored:
         networks = [Anchor(autocast=False, name=f"member_{k}_anchor")([f, h]) for k, h in enumerate(networks)]

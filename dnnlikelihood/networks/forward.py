@@ -15,7 +15,7 @@ from ..ensemble import Ensemble
 from ..members import EXCESS_KNEE, LEAKY_SLOPE, LOG_FLOOR, Layer, Member, pairs
 from ..tracing import tensorflow
 
-__all__ = ["functions", "guarded", "heads_logpdf", "members_logpdf", "monomials", "network", "numbers"]
+__all__ = ["coordinates", "functions", "guarded", "heads_logpdf", "members_logpdf", "monomials", "network", "numbers"]
 
 Arrays = Mapping[str, Any]
 
@@ -99,6 +99,7 @@ def heads_logpdf(ensemble: Ensemble, arrays: Arrays | None = None) -> Callable[[
         return tf.concat([f, tf.nn.relu(beyond / tf.gather(v["features/scale"], columns))], axis=1)
 
     def forward(theta: Any) -> Any:
+        theta = coordinates(theta, v)
         f = features(theta)
         slope = tf.reshape(v["baseline/linear"] + 0.5 * (f @ v["baseline/matrix"]), [-1, n_heads, m])
         b = v["baseline/constant"] + tf.reduce_sum(f[:, None, :] * slope, axis=2)
@@ -113,6 +114,11 @@ def heads_logpdf(ensemble: Ensemble, arrays: Arrays | None = None) -> Callable[[
     return forward
 
 
+def coordinates(points: Any, v: Arrays) -> Any:
+    """`Ensemble.coordinates` of tensors: theta = M phi where there is a matrix."""
+    return tensorflow().matmul(points, v["matrix"], transpose_b=True) if "matrix" in v else points
+
+
 def members_logpdf(ensemble: Ensemble, head: int = 0) -> Callable[[Any], Any]:
     """float64 theta (n, d) -> (n, K) float64 of one head, traceable and differentiable."""
     forward = heads_logpdf(ensemble if len(ensemble.outputs) == 1 else ensemble.select(head))
@@ -122,12 +128,13 @@ def members_logpdf(ensemble: Ensemble, head: int = 0) -> Callable[[Any], Any]:
 def guarded(ensemble: Ensemble, head: int = 0) -> Callable[[Any], Any]:
     """float64 theta (n, d) -> (n,) mean of the members for one head inside the domain, -inf outside; traceable."""
     tf = tensorflow()
-    members, domain = members_logpdf(ensemble, head), ensemble.domain
+    members, domain, v = members_logpdf(ensemble, head), ensemble.domain, numbers(ensemble)
 
-    def logpdf(theta: Any) -> Any:
+    def logpdf(points: Any) -> Any:
+        theta = coordinates(points, v)
         box = tf.reduce_all((theta >= domain.low) & (theta <= domain.high), axis=1)
         distance = tf.reduce_sum(((theta - domain.center) @ domain.whitening) ** 2, axis=1)
         inside = box & (distance <= domain.radius**2)
-        return tf.where(inside, tf.reduce_mean(members(theta), axis=1), tf.constant(-np.inf, tf.float64))
+        return tf.where(inside, tf.reduce_mean(members(points), axis=1), tf.constant(-np.inf, tf.float64))
 
     return logpdf

@@ -10,7 +10,6 @@ from surrogates import FORMS, headed_ensemble, points, random_ensemble
 from dnnlikelihood.ensemble import ACTIVATIONS, Calibration
 from dnnlikelihood.export.onnx_graph import IR_VERSION, OPSET, write_onnx
 from dnnlikelihood.export.runtimes import OPERATORS, OnnxModel
-from dnnlikelihood.export.verify import _in_double
 
 
 def exported(ensemble, tmp_path, *, gradient=True):
@@ -51,7 +50,8 @@ def test_gradient_is_the_slope_of_the_value(tmp_path, activation, kinks):
     step = 1e-7
     for j in range(theta.shape[1]):
         shift = step * np.eye(theta.shape[1])[j]
-        slope = (_in_double(ensemble, theta + shift) - _in_double(ensemble, theta - shift)) / (2 * step)
+        up, down = (ensemble.members_logpdf(theta + s * shift, dtype=np.float64).mean(axis=1) for s in (1, -1))
+        slope = (up - down) / (2 * step)
         limit = 1e-4 * np.maximum(1.0, np.abs(gradient).max(axis=1))
         assert np.all(np.abs(gradient[:, j] - slope) < limit)
 
