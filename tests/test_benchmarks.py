@@ -119,3 +119,12 @@ def test_errors_of_edges_vanish_on_the_exact_posterior(rng):
         assert error < 5 * standard + 0.004
     shifted = edge_errors(mu + 0.1, len(mu))
     assert min(error for error, _, _ in shifted.values()) > 0.05
+
+
+def test_the_discriminants_run(tmp_path):
+    done = run("discriminants.py", "--smoke", "--output", str(tmp_path))
+    assert done.returncode == 0, done.stderr[-3000:]
+    claims = " / ".join(c["claim"] for c in checked(tmp_path / "discriminants.json")["claims"])
+    for words in ("synthetic example in 8 bins", "CPU seconds", *(f"benchmark {b}" for b in range(5)), "two signals"):
+        assert words in claims
+    assert "86 nuisances" in claims

@@ -231,6 +231,7 @@ def quantise(
         score=score,
         bins=bins,
         history={"refinement_uncertainty": curve},
+        messages=watched.templates(score, bins).messages,
     )
 
 

@@ -18,6 +18,8 @@ from .nuisances import EventWeights, Normalisation, ShiftedSamples
 
 __all__ = ["Templates", "fill"]
 
+MOST_MC_ERROR = 0.1
+MOST_SHIFT_NOISE = 0.25
 BinIndex = Callable[[np.ndarray], np.ndarray]
 
 
@@ -101,6 +103,24 @@ class Templates:
         weight = 1.0 / np.where(self.total > 0, self.total, np.inf)
         noise = (self.shift_variance.sum(axis=1) * weight).sum(axis=1)
         return noise / np.maximum((self.shifts() ** 2 * weight).sum(axis=1), 1e-300)
+
+    @property
+    def messages(self) -> tuple[str, ...]:
+        """What a reader of these templates has to know: merged bins, and what the simulation is too small for."""
+        out = list(self.merged)
+        poor = np.flatnonzero(self.relative_mc_error > MOST_MC_ERROR)
+        if len(poor):
+            out.append(
+                f"finite simulation gives bins {poor.tolist()} an uncertainty of up to "
+                f"{self.relative_mc_error[poor].max():.0%}; count it (mc_statistics), or use fewer bins"
+            )
+        noisy = [self.nuisances[j] for j in np.flatnonzero(self.shift_noise > MOST_SHIFT_NOISE)]
+        if noisy:
+            out.append(
+                f"the variations of {noisy} are not resolved from their statistical fluctuations in these bins: a "
+                "training learns the fluctuations; simulate more, or shift the nominal events"
+            )
+        return tuple(out)
 
     def grouped(self, groups: Sequence[Sequence[int]]) -> Templates:
         """Templates whose bins are sums of the given bins."""
