@@ -17,6 +17,18 @@ from .eft_model import BEND, EftModel
 __all__ = ["EftCounts", "monomials"]
 
 
+UNTHREADED = 250_000
+"""Products of matrices with fewer multiplications are left on one thread by BLAS; many small ones gain by none."""
+
+
+def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """a @ b, (n, k) by (k, m), in pieces for which no threads are woken."""
+    out = np.empty((len(a), b.shape[1]))
+    for i in range(0, len(a), step := max(1, UNTHREADED // max(b.size, 1))):
+        np.matmul(a[i : i + step], b, out=out[i : i + step])
+    return out
+
+
 def monomials(c: np.ndarray) -> np.ndarray:
     """(n, d) -> (n, (d + 1) (d + 2) / 2): x_i x_j, i <= j, of x = (1, c), those with i < j twice."""
     x = np.concatenate([np.ones((len(c), 1)), c], axis=1)
@@ -63,7 +75,7 @@ class EftCounts:
 
     def _factors(self, nu: np.ndarray) -> np.ndarray:
         """(n, B, P) exp(...)."""
-        exponent = nu @ self._even
+        exponent = _product(nu, self._even)
         if len(self._bent):
             exponent += self._bend(nu)[0] @ self._odd
         return np.exp(exponent, out=exponent).reshape(len(nu), *self._shape)
@@ -100,7 +112,10 @@ class EftCounts:
         if len(self._bent):
             root = self._bend(nu)[1]
             slopes[:, self._bent] += (nu[:, self._bent] / root)[:, :, None] * self._odd
-        out = (slopes * yields[:, None, :]) @ slopes.transpose(0, 2, 1)
+        out = np.zeros((n, nu.shape[1], nu.shape[1]))
+        for i in range(0, slopes.shape[2], step := max(1, UNTHREADED // nu.shape[1] ** 2)):
+            some = slopes[:, :, i : i + step]
+            out += (some * yields[:, None, i : i + step]) @ some.transpose(0, 2, 1)
         out[:, self._bent, self._bent] += BEND**2 / root**3 * (yields @ self._odd.T)
         return out
 
