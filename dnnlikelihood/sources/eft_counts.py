@@ -22,7 +22,7 @@ UNTHREADED = 250_000
 
 
 def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """a @ b, (n, k) by (k, m), in pieces for which no threads are woken."""
+    """The product (n, k) @ (k, m), in pieces for which no threads are woken."""
     out = np.empty((len(a), b.shape[1]))
     for i in range(0, len(a), step := max(1, UNTHREADED // max(b.size, 1))):
         np.matmul(a[i : i + step], b, out=out[i : i + step])
