@@ -77,14 +77,26 @@ struct Head {
 
 @MODEL@
 
+using Coordinates = std::array<double, n_coordinates>;
 using Features = std::array<double, n_features>;
 
-inline Features features(const double* theta) {
+// What the networks know: the point itself, or a matrix times it where the surrogate was reparametrised.
+inline Coordinates coordinates(const double* point) {
+    Coordinates theta{};
+    for (std::size_t i = 0; i < n_coordinates; ++i) {
+        if (!reparametrised) theta[i] = point[i];
+        else
+            for (std::size_t j = 0; j < n_parameters; ++j) theta[i] += matrix[i * n_parameters + j] * point[j];
+    }
+    return theta;
+}
+
+inline Features features(const Coordinates& theta) {
     Features f{};
-    for (std::size_t i = 0; i < n_parameters; ++i) f[i] = (theta[i] - shift[i]) / scale[i];
+    for (std::size_t i = 0; i < n_coordinates; ++i) f[i] = (theta[i] - shift[i]) / scale[i];
     for (std::size_t k = 0; k < n_kinks; ++k) {
         const int column = kink_columns[k];
-        f[n_parameters + k] = std::max((theta[column] - kink_values[k]) / scale[column], 0.0);
+        f[n_coordinates + k] = std::max((theta[column] - kink_values[k]) / scale[column], 0.0);
     }
     return f;
 }
@@ -166,10 +178,11 @@ private:
     std::vector<std::vector<float>> outputs_, before_;
 };
 
-inline bool at_anchor(const double* theta) { return anchored && std::equal(theta, theta + n_parameters, shift); }
+inline bool at_anchor(const Coordinates& theta) { return anchored && std::equal(theta.begin(), theta.end(), shift); }
 
 // Value and spread; the gradient too unless it is null.
-inline void evaluate(const double* theta, std::size_t head, double& logpdf, double& spread, double* gradient) {
+inline void evaluate(const double* point, std::size_t head, double& logpdf, double& spread, double* gradient) {
+    const Coordinates theta = coordinates(point);
     const Features f = features(theta);
     const Head& h = heads[head];
     Features total{};
@@ -192,10 +205,15 @@ inline void evaluate(const double* theta, std::size_t head, double& logpdf, doub
     logpdf = baseline + mean;
     spread = std::sqrt(variance);
     if (!gradient) return;
-    for (std::size_t i = 0; i < n_parameters; ++i) gradient[i] = total[i];
     for (std::size_t k = 0; k < n_kinks; ++k)
-        if (theta[kink_columns[k]] > kink_values[k]) gradient[kink_columns[k]] += total[n_parameters + k];
-    for (std::size_t i = 0; i < n_parameters; ++i) gradient[i] /= scale[i];
+        if (theta[kink_columns[k]] > kink_values[k]) total[kink_columns[k]] += total[n_coordinates + k];
+    std::fill(gradient, gradient + n_parameters, 0.0);
+    for (std::size_t i = 0; i < n_coordinates; ++i) {
+        const double along = total[i] / scale[i];
+        if (!reparametrised) gradient[i] = along;
+        else
+            for (std::size_t j = 0; j < n_parameters; ++j) gradient[j] += along * matrix[i * n_parameters + j];
+    }
 }
 
 }  // namespace detail
@@ -209,14 +227,15 @@ struct Answer {
 };
 
 /// Whether the networks were trained there; elsewhere the numbers mean nothing.
-inline bool in_domain(const double* theta) {
+inline bool in_domain(const double* point) {
+    const detail::Coordinates theta = detail::coordinates(point);
     double square = 0.0;
-    for (std::size_t i = 0; i < n_parameters; ++i)
+    for (std::size_t i = 0; i < n_coordinates; ++i)
         if (!(theta[i] >= detail::low[i] && theta[i] <= detail::high[i])) return false;
-    for (std::size_t j = 0; j < n_parameters; ++j) {
+    for (std::size_t j = 0; j < n_coordinates; ++j) {
         double along = 0.0;
-        for (std::size_t i = 0; i < n_parameters; ++i)
-            along += (theta[i] - detail::center[i]) * detail::whitening[i * n_parameters + j];
+        for (std::size_t i = 0; i < n_coordinates; ++i)
+            along += (theta[i] - detail::center[i]) * detail::whitening[i * n_coordinates + j];
         square += along * along;
     }
     return std::sqrt(square) <= detail::radius;

@@ -166,12 +166,16 @@ def shapes():
     for form in FORMS:
         yield form, headed_ensemble(form)
     yield "anchored", headed_ensemble("counting", n_heads=1, anchored=True)
+    matrix = np.random.default_rng(2).normal(size=(5, 4)) / 2
+    yield "reparametrised", headed_ensemble("dense", n_heads=2).reparametrise(matrix)
 
 
 def asked(ensemble):
     """(9, d) points; the first outside the domain, the second where an anchored surrogate is exact."""
-    theta = points(9, len(ensemble.features.shift))
-    theta[0, 0], theta[1] = 30.0, ensemble.features.shift
+    theta = points(9, ensemble.n_parameters)
+    theta[0, 0] = 30.0
+    if ensemble.anchored:
+        theta[1] = ensemble.anchor
     return theta
 
 
@@ -210,7 +214,7 @@ def assert_same(name, ensemble, theta, h, answer):
     assert logpdf == again == pytest.approx(members.mean(), abs=limit), name
     assert spread == pytest.approx(width[0], abs=limit), name
     assert error == pytest.approx(calibration.error(members.mean(axis=1), width)[0], abs=3 * limit), name
-    assert inside == ensemble.domain(theta)[0], name
+    assert inside == ensemble.in_domain(theta)[0], name
     gradient = ensemble.heads_logpdf_and_grad(theta)[1][0, h]
     assert np.allclose(slopes, gradient, rtol=0, atol=1e-4 * max(1.0, np.abs(gradient).max())), name
     if ensemble.anchored and (theta[0] == ensemble.anchor).all():
