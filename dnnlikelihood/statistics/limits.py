@@ -195,14 +195,17 @@ def hypotest(
     clsb, clb = p_values(found.q, found.q_asimov, statistic)
     cls, band = np.exp(log_cls(found.q, found.q_asimov, statistic)), np.exp(expected_log_cls(expected[:, None]))
     errors = data.errors(rows, mu)
-    moved = np.exp([log_cls(found.q + i * errors[0], found.q_asimov + j * errors[1], statistic) for i, j in CORNERS])
-    e = 2 * (curves.error(bands, rows, mu) + curves.error(bands, rows, data.zero))
-    moved_band = np.exp([expected_log_cls((expected + i * e)[:, None]) for i in (-1, 1)])
+    with np.errstate(invalid="ignore"):  # inf - inf outside of the domain, where the answer is blank
+        moved = np.exp(
+            [log_cls(found.q + i * errors[0], found.q_asimov + j * errors[1], statistic) for i, j in CORNERS]
+        )
+        e = 2 * (curves.error(bands, rows, mu) + curves.error(bands, rows, data.zero))
+        moved_band = np.exp([expected_log_cls((expected + i * e)[:, None]) for i in (-1, 1)])
     blank = np.where(status == "converged", 1.0, np.nan)
     return HypothesisTest(
         mu=mu, muhat=best.x, q=found.q, q_asimov=found.q_asimov,
         clsb=clsb * blank, clb=clb * blank, cls=cls * blank, cls_expected=band * blank[:, None],
-        error=np.abs(moved - cls).max(axis=0) * blank, error_expected=np.abs(moved_band - band).max(axis=0),
+        error=np.abs(moved - cls).max(axis=0) * blank, error_expected=np.abs(moved_band - band).max(axis=0) * blank[:, None],
         in_domain=curves.in_domain(rows, mu), status=status,
     )  # fmt: skip
 
