@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from ..errors import IntegrityError
 from ..published import PublishedLikelihood
 from .limits import Limits, Refusal
 
@@ -86,10 +87,16 @@ class Model:
         return len(self.likelihood.parameters)
 
     def warm_up(self) -> None:
-        """Evaluate both graphs once, so that the first request is as fast as the others."""
-        middle = self.likelihood.domain.center[None]
+        """Evaluate both graphs once, so that the first request is as fast as the others.
+
+        Raises:
+            IntegrityError: a model that answers nothing, not even in its middle.
+        """
+        middle = np.array([self.likelihood.metadata["domain"]["center"]])
         for gradient in (False, True):
-            self.likelihood.answers(middle, gradient=gradient)
+            found = self.likelihood.answers(middle, gradient=gradient)
+            if not all(np.isfinite(array).all() for array in found.values()):
+                raise IntegrityError(f"{self.likelihood.folder} has no finite answer at the centre of its own domain")
 
     def shape(self, output: str) -> list[int]:
         """The shape of an output, the rows as -1."""

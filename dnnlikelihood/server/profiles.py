@@ -96,5 +96,5 @@ def _range(model: Model, density: LogDensity, best: Fit, i: int) -> tuple[float,
     """Where to scan: about the maximum, inside the bounds, the ranges of the prior and the box of the domain."""
     width = WIDTH * profiles.standard_deviation(density, best.theta[0], i)
     low, high = (float(b[i]) for b in profiles.limits(density))
-    domain, centre = model.likelihood.domain, float(best.theta[0, i])
-    return max(low, float(domain.low[i]), centre - width), min(high, float(domain.high[i]), centre + width)
+    domain, centre = model.likelihood.metadata["domain"], float(best.theta[0, i])
+    return max(low, domain["low"][i], centre - width), min(high, domain["high"][i], centre + width)

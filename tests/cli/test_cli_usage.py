@@ -65,7 +65,7 @@ BAD = {
     "no command": ([], "Usage"),
     "unknown command": (["frobnicate"], "No such command"),
     "no output": (["sample", "gaussian"], "--output"),
-    "unknown source": (["learn", "toy-lhd", *OUT], "sources are gaussian, simplified, toy-lhc, unbinned"),
+    "unknown source": (["learn", "toy-lhd", *OUT], "no source 'toy-lhd'"),
     "missing folder": (["sample", "runs/nothing", *OUT], "runs/nothing does not exist"),
     "missing recipe": (["sample", "{tmp}/nothing.json", *OUT], "does not exist"),
     "recipe of another kind": (["sample", "{tmp}/list.json", *OUT], "is no recipe"),

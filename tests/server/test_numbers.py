@@ -136,3 +136,46 @@ def test_profiles(client, here):
     assert np.max(np.abs(fall + 0.5 * (x - scan["bestfit"]["theta"][1]) ** 2 / 0.8)) < 0.1
     same(scan["logpdf"], here.guarded("-inf").logpdf(scan["theta"]))
     assert client.good(path) == scan
+
+
+def test_a_model_with_heads(tmp_path, monkeypatch):
+    """Every output of every head, in both protocols, under the heads' names."""
+    from serving import running
+    from surrogates import headed_ensemble, metadata
+
+    from dnnlikelihood.export.publish import Reference, publish
+    from dnnlikelihood.parameters import ParameterSpace
+    from dnnlikelihood.runlog import RunLog
+    from dnnlikelihood.server import Limits
+    from dnnlikelihood.server.listening import load
+
+    monkeypatch.setattr("dnnlikelihood.export.publish.write_saved_model", lambda *_, **__: None)
+    ensemble = headed_ensemble("quadratic")
+    theta = ensemble.domain.center + 0.3 * np.random.default_rng(4).normal(size=(120, 5))
+    value = ensemble.heads_logpdf(theta).mean(axis=1)
+    heads = [{"name": head, "definition": f"The number called {head}."} for head in ensemble.heads]
+    space = ParameterSpace.of(*"abcde", poi="a")
+    about = metadata(name="heads", parameters=space, recipe=None, heads=heads, accuracy=[], coverage=[])
+    pairs = Reference(theta=theta, exact=value, logpdf=value)
+    folder = publish(ensemble, tmp_path / "heads", metadata=about, reference=pairs, history={}, log=RunLog())
+    here = dnnlikelihood.open(folder, threads=1)
+    points = theta[:7]
+    expected, slopes = here.heads_logpdf_and_grad(points)
+    with running(load([folder], Limits())) as client:
+        request = {"signature_name": "logpdf_and_gradient", "instances": points.tolist()}
+        answer = client.good("/v1/models/heads:predict", request)
+        same([row["logpdf"] for row in answer["predictions"]], expected)
+        same([row["gradient"] for row in answer["predictions"]], slopes)
+        same(answer["error"], here.error(points))
+        described = client.good("/v2/models/heads")
+        assert described["parameters"]["heads"] == list(here.heads) == ["head_0", "head_1", "head_2"]
+        assert {o["name"]: o["shape"] for o in described["outputs"]} == {
+            "logpdf": [-1, 3], "error": [-1, 3], "in_domain": [-1], "spread": [-1, 3], "gradient": [-1, 3, 5],
+        }  # fmt: skip
+        request = {"inputs": [tensor(points)], "outputs": [{"name": "gradient"}, {"name": "logpdf"}]}
+        found = arrays(client.good("/v2/models/heads/infer", request))
+        same(found["logpdf"], expected)
+        same(found["gradient"], slopes)
+        far = client.good("/v1/models/heads:predict", {"instances": [[1e3] * 5]})
+        assert far["predictions"] == [[None] * 3]
+        assert client.get("/models/heads/profile?parameter=a&head=nobody")[0] == 404
