@@ -205,7 +205,8 @@ def hypotest(
     return HypothesisTest(
         mu=mu, muhat=best.x, q=found.q, q_asimov=found.q_asimov,
         clsb=clsb * blank, clb=clb * blank, cls=cls * blank, cls_expected=band * blank[:, None],
-        error=np.abs(moved - cls).max(axis=0) * blank, error_expected=np.abs(moved_band - band).max(axis=0) * blank[:, None],
+        error=np.abs(moved - cls).max(axis=0) * blank,
+        error_expected=np.abs(moved_band - band).max(axis=0) * blank[:, None],
         in_domain=curves.in_domain(rows, mu), status=status,
     )  # fmt: skip
 
