@@ -21,6 +21,8 @@ ROUNDING = 1e-15
 """Relative to all counts: what no comparison of two values of log L can see."""
 FLATTEST = 1e-2
 """Curvatures below this fraction of the expected one are taken as such where the Hessian is not definite."""
+NEAR = 1e-8
+"""A nuisance so near its bound rests on it: rounding may leave it beside, from where no step outwards is long enough."""
 RIDGE = 1e-6
 """Curvature lent to nuisances without a constraint, relative to what the counts say: it costs 1e-6 of their step."""
 
@@ -167,7 +169,8 @@ class Pool:
         slope = pull(seen.counts, expected)
         grad, curvature = constraint_slopes(self.model.constraints, seen, nu)
         grad += (slope[:, None, :] @ jacobian)[:, 0]
-        free = ~(((nu <= self.model.lower) & (grad < 0)) | ((nu >= self.model.upper) & (grad > 0)))
+        low, high = self.model.lower + NEAR, self.model.upper - NEAR
+        free = ~(((nu <= low) & (grad < 0)) | ((nu >= high) & (grad > 0)))
         grad *= free
         if len(self.loose):
             told = (jacobian[:, :, self.loose] ** 2 / np.maximum(expected, 1e-300)[:, :, None]).sum(axis=1)
