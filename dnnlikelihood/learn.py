@@ -34,7 +34,7 @@ from .likelihood import Likelihood
 from .results import Agreement, Hpdi, ProfileScan, Samples
 from .store import write_text
 
-__all__ = ["LearnConfig", "Learned", "learn", "training_data", "unseen_data"]
+__all__ = ["LearnConfig", "Learned", "claim", "learn", "training_data", "unseen_data"]
 
 LEVELS = (0.6827, 0.9545, 0.9973)
 _REGION_NAMES = {
@@ -104,9 +104,13 @@ def learn(
     """
     folder = Path(folder)
     config = config or LearnConfig.preset(preset)
+    if likelihood.kind == "profiled":
+        raise ConfigError("this likelihood is profiled: `learn_profiled` learns it, over inputs or coefficients")
     if not likelihood.parameters.pois:
         raise ConfigError("learn needs a parameter of interest: give one parameter the role 'poi'")
-    _claim(folder, likelihood, config)
+    claim(folder, {"likelihood": likelihood.recipe, "config": config.to_json()})
+    if not (folder / "likelihood").exists():
+        likelihood.save(folder / "likelihood")
     cpu: dict[str, float] = {}
     lesson = training_data(likelihood, config, folder, progress=progress)
     cpu.update(lesson.cpu_seconds)
@@ -153,9 +157,12 @@ def learn(
     return Learned(model, folder, compared, verified, summary)
 
 
-def _claim(folder: Path, likelihood: Likelihood, config: LearnConfig) -> None:
-    """Write down what this folder is for, or refuse one that is for something else."""
-    wanted = {"likelihood": likelihood.recipe, "config": config.to_json()}
+def claim(folder: Path, wanted: Mapping[str, Any]) -> None:
+    """Write down what a run's folder is for.
+
+    Raises:
+        StaleArtifact: it is for something else.
+    """
     path = folder / "request.json"
     if path.exists():
         if read_json(path) != strict_loads(canonical(wanted)):
@@ -164,7 +171,6 @@ def _claim(folder: Path, likelihood: Likelihood, config: LearnConfig) -> None:
     if folder.exists() and any(folder.iterdir()):
         raise StaleArtifact(f"{folder} is not empty and holds no run; choose another folder")
     folder.mkdir(parents=True, exist_ok=True)
-    likelihood.save(folder / "likelihood")
     write_text(path, pretty(wanted))
 
 

@@ -10,7 +10,18 @@ import dnnlikelihood
 PACKAGE = Path(dnnlikelihood.__file__).parent
 FOLDERS = {"dataset", "sources", "sampling", "networks", "statistics", "discriminants", "export", "plots"}
 NOUNS = {"likelihood", "profiled", "sampler", "data", "dnnlik", "published", "inference", "discriminant"}
-OUTER = {"__main__", "cli", "integrations", "server", "learn", "learn_plots", "curriculum", "compare"}
+OUTER = {
+    "__main__",
+    "cli",
+    "integrations",
+    "server",
+    "learn",
+    "learn_plots",
+    "learn_profiled",
+    "curriculum",
+    "active",
+    "compare",
+}
 HEAVY = {"tensorflow", "tensorflow_probability", "keras", "tf_keras", "scipy", "matplotlib", "emcee", "pyhf", "onnx"}
 HEAVY |= {"uproot", "onnxruntime", "h5py", "corner", "jsonschema", "rich", "starlette", "uvicorn"}
 ONLY_IMPORTER = {"keras": "networks", "matplotlib": "plots", "corner": "plots"}

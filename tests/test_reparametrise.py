@@ -8,8 +8,7 @@ import dnnlikelihood
 from dnnlikelihood import DnnLik, Normal, ParameterSpace, Prior
 from dnnlikelihood.composition import Composite
 from dnnlikelihood.dnnlik import DnnLikConfig
-from dnnlikelihood.errors import ConfigError, ShapeError
-from dnnlikelihood.export.header import header
+from dnnlikelihood.errors import ShapeError
 from dnnlikelihood.export.verify import verify
 from dnnlikelihood.parameters import Parameter
 
@@ -141,5 +140,3 @@ def test_the_exported_files_take_the_new_parameters(tmp_path):
     np.testing.assert_array_equal(published.in_domain(wide), turned.in_domain(wide))
     again = DnnLik.load(turned.save(tmp_path / "dnnlik"))
     np.testing.assert_array_equal(again.heads_logpdf(phi), turned.heads_logpdf(phi))
-    with pytest.raises(ConfigError, match="no linear layer in front"):
-        header(turned.ensemble, published.metadata)

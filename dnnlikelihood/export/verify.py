@@ -20,7 +20,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ..ensemble import Ensemble
-from ..errors import DnnLikelihoodError, IntegrityError, MissingDependency
+from ..errors import DnnLikelihoodError, IntegrityError, MissingArtifact, MissingDependency
 from ..jsonfiles import read_json, strict_loads
 from ..parameters import ParameterSpace
 from ..runlog import RunLog
@@ -204,6 +204,8 @@ def _exact(f: _Folder) -> tuple[str, Numbers]:
     from ..sources import build
     from ..tracing import TracedDensity
 
+    if f.metadata["kind"] == "profiled":
+        raise _NotHere("an exact value of a profiled likelihood is a fit; rebuild the likelihood and ask it")
     recipe = f.metadata["source"]["recipe"]
     if recipe is None:
         raise _NotHere("the likelihood it was learned from has no recipe; its exact values cannot be computed again")
@@ -240,7 +242,14 @@ def verify(folder: str | Path, *, trust: bool = False) -> VerifyReport:
     Args:
         folder: what `publish` wrote.
         trust: whether the SavedModel, which is a program, may be run.
+
+    Raises:
+        MissingArtifact: the folder is no published model at all.
     """
+    if not any((Path(folder) / name).is_file() for name in ("metadata.json", "manifest.json", "model.onnx")):
+        raise MissingArtifact(
+            f"{folder} is not a published model: it has no metadata.json, manifest.json or model.onnx"
+        )
     f = _Folder(Path(folder), trust=trust)
     rows: list[Row] = []
     broken = ""
