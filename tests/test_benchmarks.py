@@ -59,6 +59,15 @@ def test_the_activations_run(tmp_path):
     assert {c["claim"].split()[-1] for c in checked(tmp_path / "activations.json")["claims"]} == {"silu", "selu"}
 
 
+@pytest.mark.slow
+def test_the_published_files_are_measured(tmp_path):
+    done = run("export.py", "--smoke", "--output", str(tmp_path))
+    assert done.returncode == 0, done.stderr[-3000:]
+    claims = " / ".join(c["claim"] for c in checked(tmp_path / "export.json")["claims"])
+    for words in ("from Python", "in C++", "over model.onnx", "sgemm", "of logpdf", "the gradient", "first evaluation"):
+        assert words in claims
+
+
 def test_an_absent_model_fails(tmp_path):
     done = run("toy_lhc.py", "--smoke", "--output", str(tmp_path), "--model", str(tmp_path / "nothing"))
     assert done.returncode != 0

@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +93,19 @@ def test_the_reference_comes_back(program):
     assert every["error"] < 1e-5
     assert every["in_domain"] == 0
     assert found["values"]["logpdf"] == pytest.approx(every["logpdf"], abs=1e-5)
+
+
+def test_opencv_gives_the_values(programs, tmp_path):
+    """By a rewritten graph, in single precision; and it can say no."""
+    program, rewritten = programs / "with_opencv", tmp_path / "for_opencv.onnx"
+    if not program.exists():
+        pytest.skip("with_opencv needs OpenCV: apt-get install libopencv-dnn-dev")
+    made = run(sys.executable, EXAMPLES / "for_opencv.py", MODEL, rewritten)
+    assert made.returncode == 0, made.stderr
+    done = run(program, MODEL, rewritten)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert report(done)["values"]["logpdf"] < 1e-4
+    assert run(program, spoiled(tmp_path, "logpdf"), rewritten).returncode == 1
 
 
 SPOILED = {
