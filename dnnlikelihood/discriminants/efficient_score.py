@@ -43,6 +43,8 @@ from .uncertainty import ExpectedUncertainty, expected_uncertainty, from_fisher
 __all__ = ["EfficientScore", "learned_bound", "quantise", "score_components", "train_scores"]
 
 CHUNK = 65536
+SMALLEST_STEP = 0.1
+REFINEMENT_ROWS = 1_500_000
 HELD_OUT = 0.2
 
 
@@ -202,7 +204,9 @@ def quantise(
         seed: of k-means, for several POIs.
     """
     components = score_components(model)
-    seen, watched = _Outputs(network, model), _Outputs(network, validation)
+    seen, fewer = _Outputs(network, model), _at_most(model, REFINEMENT_ROWS, seed)
+    refined = seen if fewer is model else _Outputs(network, fewer)
+    watched = _Outputs(network, _at_most(validation, REFINEMENT_ROWS, seed))
     information = seen.information(components)
     bound = from_fisher(information, model.pois, model.nuisance_names, model.constraints)
     curve: list[float] = []
@@ -216,11 +220,13 @@ def quantise(
     embedding = _embedding(bound, statistics)
     best, step = binned(embedding), 0.5
     for _ in range(refinements):
-        found = expected_uncertainty(seen.templates(*best[1:]))
+        found = expected_uncertainty(refined.templates(*best[1:]))
         trial = embedding + step * (_embedding(found, statistics) - embedding)
         candidate = binned(trial)
         if candidate[0] < best[0]:
             best, embedding = candidate, trial
+        elif step < SMALLEST_STEP:
+            break
         else:
             step *= 0.5
     _, score, bins = best
@@ -241,6 +247,16 @@ def _bins(outputs: _Outputs, score: Score, n_bins: int, rng: np.random.Generator
     if u.shape[1] == 1:
         return optimal_bins(u[:, 0], weights, n_bins)
     return cluster_bins(u, weights, n_bins, rng)
+
+
+def _at_most(model: EventModel, rows: int, seed: int) -> EventModel:
+    """The model, or a random part of it with about so many rows in all its samples: refinements need no more."""
+    arrays = {id(p.events.values): len(p.events) for p in model.processes}
+    for nuisance in model.nuisances:
+        for process in nuisance.processes:
+            arrays |= {id(e.values): len(e) for e in model.varied(nuisance, process)}
+    total = sum(arrays.values())
+    return model if total <= rows else model.split(rows / total, seed)[0]
 
 
 def _objective(templates: Templates) -> float:
