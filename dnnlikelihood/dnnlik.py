@@ -13,6 +13,7 @@ import numpy as np
 
 from .ensemble import Domain, Ensemble
 from .errors import ConfigError
+from .hessians import value_gradient_hessian
 from .jsonfiles import canonical, pretty, read_json
 from .networks.recipe import DnnLikConfig
 from .parameters import ParameterSpace
@@ -128,7 +129,7 @@ class DnnLik(LogDensity, Artifact):
         return self._traced._logpdf_and_grad(theta)
 
     def _logpdf_grad_hess(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        return self._traced._logpdf_grad_hess(theta)
+        return value_gradient_hessian(self.ensemble, theta)
 
     def _heads_logpdf(self, theta: np.ndarray) -> np.ndarray:
         return self.ensemble.heads_logpdf(theta).mean(axis=1) if self.heads else super()._heads_logpdf(theta)

@@ -144,13 +144,17 @@ def value_gradient_hessian(
         pieces = [value_gradient_hessian(ensemble, theta[i : i + ROWS], head) for i in range(0, len(theta), ROWS)]
         value, gradient, hessian = (np.concatenate(part) for part in zip(*pieces, strict=True))
         return value, gradient, hessian
-    output, f = ensemble.outputs[head], ensemble.features(theta)
+    inner = ensemble.coordinates(theta)
+    output, f = ensemble.outputs[head], ensemble.features(inner)
     parts = [_member(member, f.astype(np.float32), head) for member in ensemble.members]
     slope, bend = (np.mean([part[i] for part in parts], axis=0, dtype=float) for i in (1, 2))
     in_features = output.baseline.gradient(f) + output.scale * slope
     curvature = output.baseline.matrix + output.scale * bend
     value = ensemble.members_logpdf(theta, head).mean(axis=1)
-    return value, ensemble.features.pull_back(theta, in_features), _pulled_back(ensemble, theta, curvature)
+    gradient, hessian = ensemble.features.pull_back(inner, in_features), _pulled_back(ensemble, inner, curvature)
+    if ensemble.matrix is None:
+        return value, gradient, hessian
+    return value, gradient @ ensemble.matrix, ensemble.matrix.T @ hessian @ ensemble.matrix
 
 
 def _pulled_back(ensemble: Ensemble, theta: np.ndarray, curvature: np.ndarray) -> np.ndarray:

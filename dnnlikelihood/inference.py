@@ -3,6 +3,7 @@ r"""`Inference`: the questions a physicist asks of a likelihood, put to any LogD
     posterior   samples by HMC        hpdi, hpdi_2d, marginal   what they say
     map, mle    maxima                profile, tmu, interval    profile likelihood (arXiv:1007.1727, eq. 8)
     cls, upper_limit, discovery       tests of signals against a profiled likelihood (`SignalQuestions`)
+    valleys, scan, intervals          of densities with several maxima, frozen or profiled (`ScanQuestions`)
 
 The MAP maximises `logpdf`. The MLE maximises it without the normal priors of the parameters of interest; the priors of
 the nuisances stay, being the likelihood of their auxiliary measurements, and so do ranges. t_mu asks for a parameter
@@ -27,6 +28,7 @@ from .priors import Normal
 from .protocols import LogDensity
 from .results import Contours, Fit, Hpdi, Interval, Marginal, ProfileScan, Samples
 from .runlog import RunLog
+from .scan_questions import ScanQuestions
 from .signal_questions import SignalQuestions
 from .statistics import profile as profiles
 from .statistics import teststats
@@ -80,7 +82,7 @@ class InferenceConfig(Config):
         return {"tolerance": self.tolerance, "noise": self.noise, "max_iterations": self.max_iterations}
 
 
-class Inference(SignalQuestions, Artifact):
+class Inference(SignalQuestions, ScanQuestions, Artifact):
     """Answers to questions about one log-density::
 
         inference = Inference(toy)

@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 from surrogates import points, random_ensemble
 
+from dnnlikelihood import DnnLik, ParameterSpace
 from dnnlikelihood.ensemble import Ensemble
 from dnnlikelihood.hessians import CURVATURES, value_gradient_hessian
 from dnnlikelihood.members import FUNCTIONS, SLOPES, Layer, Member
+from dnnlikelihood.networks.recipe import DnnLikConfig
+from dnnlikelihood.priors import Prior
 
 
 def counting_member(m: int, n_heads: int = 1, seed: int = 3) -> Member:
@@ -78,3 +81,26 @@ def test_heads_have_their_own():
         alone = value_gradient_hessian(surrogate.select(head), theta)
         for part, expected in zip(value_gradient_hessian(surrogate, theta, head), alone, strict=True):
             np.testing.assert_allclose(part, expected, rtol=1e-6, atol=1e-5)
+
+
+def test_other_parameters_have_theirs():
+    """theta = M phi: the gradient of phi is M^T g, the Hessian M^T H M."""
+    plain, rng = ensemble("counting"), np.random.default_rng(8)
+    matrix = np.eye(6) + 0.2 * rng.normal(size=(6, 6))
+    theta = points(20)
+    phi = np.linalg.solve(matrix, theta.T).T
+    value, gradient, hessian = value_gradient_hessian(plain.reparametrise(matrix), phi)
+    inner_value, inner_gradient, inner_hessian = value_gradient_hessian(plain, theta)
+    np.testing.assert_allclose(value, inner_value, atol=1e-4)
+    np.testing.assert_allclose(gradient, inner_gradient @ matrix, atol=1e-3)
+    scale = np.abs(inner_hessian).max()
+    np.testing.assert_allclose(hessian, matrix.T @ inner_hessian @ matrix, atol=1e-4 * scale)
+
+
+def test_a_surrogate_curves_as_its_traced_form_does():
+    """A DnnLik answers in closed form; its traced form differentiates the graph."""
+    space = ParameterSpace.of(*(f"x{i}" for i in range(6)), poi="x0")
+    model = DnnLik(ensemble("silu"), space, Prior({}), "likelihood", DnnLikConfig())
+    inside = points(30)[model.in_domain(points(30))]
+    for ours, traced in zip(model._logpdf_grad_hess(inside), model._traced._logpdf_grad_hess(inside), strict=True):
+        np.testing.assert_allclose(ours, traced, rtol=1e-4, atol=1e-3)

@@ -56,14 +56,20 @@ def p_value(statistic: Any, kind: Literal["tmu", "q0", "qmu"] = "tmu") -> np.nda
     return p if kind == "tmu" else 0.5 * p
 
 
-def threshold(level: float) -> float:
-    """The t that chi^2_1 stays below with probability `level` (0.6827 -> 1, 0.95 -> 3.84).
+def threshold(level: float, n_parameters: int = 1) -> float:
+    """The t that chi^2 stays below with probability `level`.
+
+    Of one parameter 0.6827 -> 1 and 0.95 -> 3.84, of two at once 2.30 and 5.99.
 
     Raises:
         DomainError: a level outside (0, 1).
+        ConfigError: more than two parameters.
     """
+    require(n_parameters in (1, 2), f"thresholds are known for one or two parameters, not {n_parameters}")
     if not 0 < level < 1:
         raise DomainError(f"level {level} must lie strictly between 0 and 1, such as 0.6827 or 0.95")
+    if n_parameters == 2:
+        return -2.0 * float(np.log1p(-level))
     from scipy.special import erfinv
 
     return 2.0 * float(erfinv(level)) ** 2

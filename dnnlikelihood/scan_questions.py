@@ -1,0 +1,197 @@
+r"""The questions about densities with several valleys that `Inference` answers: valleys, scans, disjoint intervals.
+
+    frozen      t(x) = 2 [max over x - logpdf(x, others at a stated point)]
+    profiled    t(x) = 2 [max - max over the others of logpdf(x, others)]
+
+Thresholds are those of chi^2 with as many degrees of freedom as parameters are scanned: 1.00 and 3.84 for one at 68.27
+and 95 %, 2.30 and 5.99 for two. Every climb is of second order and keeps to its own valley, so that no transformed sum
+over the starts is needed to descend together.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .results import Interval, ProfileScan, Valleys
+
+if TYPE_CHECKING:
+    from .protocols import LogDensity
+
+__all__ = ["ScanQuestions"]
+
+POINTS = {1: 81, 2: 101}
+"""Of a scan along each axis, unless told."""
+EDGE = 1e-9
+"""Share of a parameter's range within which a point lies on its end."""
+
+
+class ScanQuestions:
+    """Of any LogDensity with a gradient and bounded parameters, truth or surrogate; part of `Inference`."""
+
+    _valleys: Valleys | None = None
+
+    if TYPE_CHECKING:
+
+        def _known(self) -> LogDensity: ...
+
+        def _note(
+            self,
+            question: str,
+            numbers: Mapping[str, Any],
+            warnings: Sequence[str] = (),
+            seconds: float | None = None,
+        ) -> None: ...
+
+    def valleys(self, *, n_starts: int = 64, starts: Any = None, seed: int = 1) -> Valleys:
+        """All local maxima found, highest first; scans that follow begin at them.
+
+        Args:
+            n_starts: climbs from points spread over the box.
+            starts: (m, d) further points, such as the valleys of a truth for its surrogate.
+            seed: of the points.
+
+        Raises:
+            LikelihoodError: no climb arrived.
+        """
+        from .statistics.valleys import valleys
+
+        start = time.perf_counter()
+        found = valleys(self._known(), n_starts, seed=seed, starts=starts)
+        self._valleys = found
+        numbers = {"theta": found.theta.tolist(), "logpdf": found.logpdf.tolist(), "n_climbs": found.n_climbs.tolist()}
+        edge = [f"valley {i} lies on the edge" for i in np.flatnonzero(found.on_edge)]
+        self._note("valleys", numbers | {"on_edge": found.on_edge.tolist()}, edge, time.perf_counter() - start)
+        return found
+
+    def scan(
+        self,
+        names: str | Sequence[str],
+        axes: Any = None,
+        *,
+        profiled: bool = True,
+        at: Any = None,
+        n_points: int | None = None,
+        n_starts: int = 64,
+        progress: bool = True,
+    ) -> ProfileScan:
+        """The density along one parameter or over a grid of two.
+
+        Args:
+            names: one or two parameters.
+            axes: (n,) ascending values, or a pair of such arrays; the whole range if None.
+            profiled: whether the others are maximised; frozen otherwise.
+            at: where they are frozen: a point (d,), a mapping from all names, or one number for all; the best fit if
+                None.
+            n_points: along each axis, if `axes` is None.
+            n_starts: climbs that look for valleys, if `valleys` has not been asked before.
+            progress: show a bar on a terminal.
+
+        Returns:
+            ProfileScan over the grid (all combinations, the last axis fastest). Its `tmu` counts from the best fit.
+
+        Raises:
+            ParameterError: names that are unknown, or values outside the range of their parameter.
+            ShapeError: values that do not ascend.
+        """
+        from .statistics.scans import frozen_scan, profiled_scan
+
+        start, density = time.perf_counter(), self._known()
+        labels = (names,) if isinstance(names, str) else tuple(names)
+        values = self._whole(labels, n_points) if axes is None else axes
+        if profiled or at is None:
+            known = self._valleys or self.valleys(n_starts=n_starts)
+        if profiled:
+            found = profiled_scan(density, names, values, known=known, progress=progress)
+        else:
+            found = frozen_scan(density, names, values, self._frozen(at if at is not None else known.theta[0]))
+        self._note(
+            f"scan({', '.join(labels)}, {'profiled' if profiled else 'frozen'})",
+            {"profiled": profiled, **found.to_json(), "bestfit": found.bestfit.theta[0].tolist()},
+            self._doubts_of(found),
+            time.perf_counter() - start,
+        )
+        return found
+
+    def intervals(
+        self,
+        name: str,
+        levels: Sequence[float] = (0.6827, 0.95),
+        axis: Any = None,
+        *,
+        profiled: bool = True,
+        at: Any = None,
+        n_points: int | None = None,
+        n_starts: int = 64,
+        progress: bool = True,
+    ) -> dict[float, tuple[Interval, ...]]:
+        """Where t stays below its thresholds: one interval for each valley deep enough, edges refined.
+
+        Args:
+            name: the parameter.
+            levels: of confidence.
+            levels: of confidence.
+            axis: values of the first scan, as `axes` of `scan`.
+            profiled: as in `scan`.
+            at: as in `scan`.
+            n_points: as in `scan`.
+            n_starts: as in `scan`.
+            progress: show a bar on a terminal.
+
+        Returns:
+            level -> intervals in ascending order. Where the scan ends below the threshold they are open.
+
+        Raises:
+            NotConverged: edges that did not settle; `evidence` is the scan.
+            ParameterError, ShapeError: as for `scan`.
+        """
+        from .statistics.scan_intervals import scan_intervals
+
+        options: dict[str, Any] = {"profiled": profiled, "at": at, "n_points": n_points, "n_starts": n_starts}
+        scan = self.scan(name, axis, progress=progress, **options)
+        start = time.perf_counter()
+        found, finer = scan_intervals(self._known(), scan, levels, frozen=not profiled)
+        numbers = {f"{level:g}": [[i.low, i.high, i.open_low, i.open_high] for i in found[level]] for level in levels}
+        ends = [f"{k}: open at the end of the scan" for k, v in numbers.items() if any(o for i in v for o in i[2:])]
+        self._note(
+            f"intervals({name}, {'profiled' if profiled else 'frozen'})",
+            {"intervals": numbers, "n_points": len(finer.points)},
+            [*self._doubts_of(finer), *ends],
+            time.perf_counter() - start,
+        )
+        return found
+
+    def _whole(self, labels: Sequence[str], n_points: int | None) -> Any:
+        """Values over the whole range of each parameter."""
+        from .errors import ParameterError
+        from .statistics.profile import limits
+
+        columns = self._known().parameters.indices(labels)
+        low, high = limits(self._known())
+        for label, column in zip(labels, columns, strict=True):
+            if not np.isfinite([low[column], high[column]]).all():
+                raise ParameterError(f"{label!r} has no finite range; give the values to scan")
+        axes = [np.linspace(low[c], high[c], n_points or POINTS.get(len(labels), 2)) for c in columns]
+        return axes[0] if len(axes) == 1 else axes
+
+    def _frozen(self, at: Any) -> Any:
+        return np.full(len(self._known().parameters), float(at)) if np.ndim(at) == 0 and np.isreal(at) else at
+
+    def _doubts_of(self, scan: ProfileScan) -> list[str]:
+        """Fits that failed, and a best fit on the edge of the domain."""
+        from .statistics.profile import limits
+
+        bad = scan.status[~np.isin(scan.status, ("converged", "stalled"))]
+        doubts = [f"{len(bad)} of {len(scan.points)} points: {sorted(set(bad.tolist()))}"] if len(bad) else []
+        low, high = limits(self._known())
+        reach = EDGE * np.where(np.isfinite(high - low), high - low, 1.0)
+        best = scan.bestfit.theta[0]
+        ends = [
+            name
+            for name, x, a, b, r in zip(self._known().parameters.names, best, low, high, reach, strict=True)
+            if x - a < r or b - x < r
+        ]
+        return [*doubts, f"the best fit lies on the edge of {', '.join(ends)}"] if ends else doubts

@@ -1,0 +1,105 @@
+"""Scans, valleys and disjoint intervals of densities whose answers are known in closed form."""
+
+import numpy as np
+import pytest
+from scipy.optimize import brentq
+
+from dnnlikelihood import Inference, Likelihood, Parameter, ParameterSpace
+from dnnlikelihood.errors import ParameterError, ShapeError
+from dnnlikelihood.statistics.teststats import threshold
+
+DEPTH, TILT, SLOPE = 6.0, 0.25, 0.7
+
+
+def wells(theta):
+    """-DEPTH (c^2 - 1)^2 - TILT c - (x - SLOPE c)^2 / 2, and its gradient: two valleys in c."""
+    c, x = theta.T
+    value = -DEPTH * (c**2 - 1) ** 2 - TILT * c - 0.5 * (x - SLOPE * c) ** 2
+    slope = -4 * DEPTH * c * (c**2 - 1) - TILT + SLOPE * (x - SLOPE * c)
+    return value, np.stack([slope, -(x - SLOPE * c)], axis=1)
+
+
+def density(bound=3.0):
+    space = ParameterSpace(tuple(Parameter(name=n, role="poi", bounds=(-bound, bound)) for n in ("c", "x")))
+    return Likelihood(lambda t: wells(t)[0], space, gradient=lambda t: wells(t)[1])
+
+
+def along(c, frozen_x=None):
+    """t of c, others profiled (x = SLOPE c) or frozen, up to its minimum."""
+    x = SLOPE * c if frozen_x is None else frozen_x
+    return -2 * wells(np.stack([c, x * np.ones_like(c)], axis=1))[0]
+
+
+def edges(frozen_x, level):
+    """The crossings of the exact curve, by bisection between the points of a very fine grid."""
+    grid = np.linspace(-3, 3, 60_001)
+    t = along(grid, frozen_x)
+    lowest = t.min()
+
+    def over(c):
+        return float(along(np.array([c]), frozen_x)[0]) - lowest - threshold(level)
+
+    cross = np.flatnonzero(np.diff(np.sign(t - lowest - threshold(level))))
+    return np.array([brentq(over, grid[i], grid[i + 1], xtol=1e-12) for i in cross])
+
+
+@pytest.mark.parametrize("profiled", [True, False])
+@pytest.mark.parametrize("n_points", [16, 41])
+def test_disjoint_intervals_have_the_exact_edges(profiled, n_points):
+    """Valleys a tenth of the range wide, and coarse scans that step over their walls."""
+    inference = Inference(density())
+    found = inference.intervals("c", (0.6827, 0.95), n_points=n_points, profiled=profiled, at=0.0, progress=False)
+    for level, pieces in found.items():
+        exact = edges(None if profiled else 0.0, level)
+        ours = np.array([e for i in pieces for e in (i.low, i.high)])
+        assert len(ours) == len(exact)
+        np.testing.assert_allclose(ours, exact, atol=3e-4)
+        assert not any(i.open_low or i.open_high for i in pieces)
+    assert len(found[0.95]) == 2, "the second valley, 2 TILT = 0.5 above the first, belongs to the interval"
+
+
+def test_two_parameters_have_their_own_thresholds():
+    assert threshold(0.6827, 2) == pytest.approx(2.2958, abs=1e-3)
+    assert threshold(0.95, 2) == pytest.approx(5.9915, abs=1e-3)
+    scan = Inference(density()).scan(("c", "x"), n_points=13, progress=False)
+    assert scan.points.shape == (169, 2)
+    theta = scan.points
+    value = wells(theta)[0]
+    np.testing.assert_allclose(scan.profiled_logpdf, value, atol=1e-9)
+
+
+def test_all_valleys_are_reported():
+    inference = Inference(density())
+    found = inference.valleys(n_starts=16)
+    assert len(found.logpdf) == 2
+    assert inference.answers["valleys"]["logpdf"] == found.logpdf.tolist()
+    assert not found.on_edge.any()
+
+
+def test_scans_are_kept_in_the_log(tmp_path):
+    inference = Inference(density())
+    inference.intervals("c", n_points=21, progress=False)
+    inference.save(tmp_path / "answers")
+    loaded = Inference.load(tmp_path / "answers")
+    assert set(loaded.answers) == {"valleys", "scan(c, profiled)", "intervals(c, profiled)"}
+    assert len(loaded.answers["intervals(c, profiled)"]["intervals"]["0.95"]) == 2
+
+
+def test_a_minimum_on_the_edge_is_flagged():
+    inference = Inference(density(bound=0.8))
+    found = inference.intervals("c", n_points=21, progress=False)
+    assert found[0.95][0].open_low
+    assert any("edge of c" in w for w in inference.answers["scan(c, profiled)"]["warnings"])
+    assert any("open" in w for w in inference.answers["intervals(c, profiled)"]["warnings"])
+
+
+def test_bad_questions_are_refused():
+    inference = Inference(density())
+    with pytest.raises(ParameterError, match="leaves its range"):
+        inference.scan("c", np.linspace(-4, 4, 9), progress=False)
+    with pytest.raises(ParameterError):
+        inference.scan("nobody", progress=False)
+    with pytest.raises(ParameterError, match="one parameter or two"):
+        inference.scan(("c", "x", "c"), [np.linspace(0, 1, 3)] * 3, progress=False)
+    with pytest.raises(ShapeError, match="ascending"):
+        inference.scan("c", [1.0, 0.0], progress=False)
