@@ -40,7 +40,9 @@ OUTPUTS = ("logpdf", "error", "in_domain", "spread")
 
 def _coordinates(g: Graph, e: Ensemble) -> str:
     """What the networks know, M theta where the surrogate is reparametrised."""
-    return "theta" if e.matrix is None else g("Gemm", "theta", g.constant("matrix", e.matrix), transB=1)
+    if e.matrix is None:
+        return "theta"
+    return g("Transpose", g("Gemm", g.constant("matrix", e.matrix), "theta", transB=1), perm=[1, 0])
 
 
 def _features(g: Graph, e: Ensemble, theta: str) -> tuple[str, str, str]:

@@ -228,7 +228,9 @@ class Network:
                 continue
             slope = self._derivative(i)
             above = g("Mul", slope, upstream[i + 1]) if slope else upstream[i + 1]
-            self._spread(upstream, layers[i].inputs, g("Gemm", above, f"members/{self.k}/{i}/kernel", transB=1))
+            # W above^T, turned: OpenVINO mixes up a square constant that is read both as it is and transposed.
+            turned = g("Gemm", f"members/{self.k}/{i}/kernel", above, transB=1)
+            self._spread(upstream, layers[i].inputs, g("Transpose", turned, perm=[1, 0]))
         return self._to_features(upstream[0]) if self.member.expand else upstream[0]
 
     def _spread(self, upstream: dict[int, str], inputs: tuple[int, ...], gradient: str) -> None:

@@ -159,3 +159,15 @@ def test_the_anchor_is_exact_in_the_graph(tmp_path, form):
     assert np.array_equal(model(theta)["spread"][3], np.zeros(3))
     free = exported(dataclasses.replace(ensemble, anchored=False), tmp_path)
     assert np.all(free(theta)["logpdf"][3] != [0.0, 10.0, 20.0]), "a negative control"
+
+
+def test_openvino_computes_the_same_gradient(tmp_path):
+    """Its CPU plugin mixes up square constants read both plain and transposed: the graph must not have any."""
+    openvino = pytest.importorskip("openvino", reason="openvino is not installed")
+    square = random_ensemble(widths=(24, 24, 24), kinks=0)
+    turn, _ = np.linalg.qr(np.random.default_rng(2).normal(size=(6, 6)))
+    for ensemble in (square, dataclasses.replace(square, matrix=turn)):
+        ours = exported(ensemble, tmp_path)(theta := points(50))["gradient"]
+        model = openvino.Core().compile_model(str(tmp_path / "model.onnx"), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        theirs = model(theta)["gradient"]
+        np.testing.assert_allclose(theirs, ours, rtol=0, atol=1e-4 * np.abs(ours).max())
