@@ -7,7 +7,8 @@ import pytest
 
 from dnnlikelihood.discriminants.binning import cluster_bins, optimal_bins, partition
 from dnnlikelihood.discriminants.efficient_score import EfficientScore
-from dnnlikelihood.discriminants.examples import shifted_gaussian
+from dnnlikelihood.discriminants.examples import shifted_gaussian, two_signals
+from dnnlikelihood.discriminants.many_nuisances import many_nuisances
 from dnnlikelihood.discriminants.templates import fill
 from dnnlikelihood.discriminants.trained import Trained
 from dnnlikelihood.discriminants.uncertainty import expected_uncertainty
@@ -84,3 +85,22 @@ def test_more_bins_than_events_support_are_refused(rng):
         optimal_bins(rng.normal(size=60), np.ones(60), 30)
     with pytest.raises(ConfigError, match="bins"):
         cluster_bins(rng.normal(size=(5, 2)), np.ones(5), 8, rng)
+
+
+@pytest.mark.slow
+def test_two_signals_are_measured_together():
+    example = two_signals(seed=4, n_test=100_000)
+    trained = EfficientScore(n_bins=16).fit(example.train, validation=example.validation, progress=False)
+    found = expected_uncertainty(trained.templates(example.test))
+    assert example.bound.total.sum() < found.total.sum() <= 1.12
+
+
+@pytest.mark.slow
+def test_86_nuisances_at_unchanged_statistics():
+    """Near the bound in total, and no worse in statistics than bins of the exact statistical score."""
+    example = many_nuisances(seed=4, n_test=40_000)
+    trainer = EfficientScore(n_bins=16, statistics=0.3)
+    trained = trainer.fit(example.train, validation=example.validation, progress=False)
+    found, bound = expected_uncertainty(trained.templates(example.test)), example.bound
+    assert found.total[0] <= 1.05 * bound.total[0]
+    assert found.stat[0] <= 1.03 * bound.stat[0]
