@@ -12,8 +12,7 @@ convention of SModelS). The data sets h, theta^(h) the conditional maximum at s 
 The Asimov set of `expected` is that of nominal parameters, which is b_0 and a_0 again: where lambda(0, nominal) = b_0,
 its likelihood is the one of `expected` by construction, and is not computed twice.
 
-Where several valleys of the nuisances compete, fits begin from several points: those that, tried on a few signals,
-won at least once.
+Where several valleys of the nuisances compete, fits begin from several points (`starts`).
 """
 
 from __future__ import annotations
@@ -28,18 +27,17 @@ import numpy as np
 from ..errors import LikelihoodError
 from ..jsonfiles import canonical
 from ..parameters import Parameter, ParameterSpace
-from ..statistics.counting import Observation, maximise_nuisances
+from ..statistics.counting import Observation
 from .histfactory_model import Model, compile_model
 from .histfactory_workspace import background_only, measurement_of, patched, regions, within_regions
 from .histfactory_yields import Yields
 from .profiled import ProfiledSource, profile_from
+from .starts import find_starts
 
 __all__ = ["profiled_histfactory"]
 
-TRIED, SIGNALS, SEED = 8, 24, 1
-"""Starts tried, signals they are tried on, and the seed of both."""
-GAIN = 1e-5
-"""Nats by which a start has to win to be kept."""
+SIGNALS, SEED = 48, 1
+"""Trial signals, on which starts of fits are found, and their seed."""
 SMALL, FLAT = 0.25, 1e-6
 """A signal of such a part of what is expected and seen in a bin has to change log L by so many nats in some bin."""
 
@@ -125,7 +123,7 @@ def _data(model: Model, yields: Yields) -> tuple[dict[str, Observation], dict[st
             "Asimov set of `expected` is not `expected` itself"
         )
     signals = _trial_signals(model)
-    starts = {"observed": _starts(model, yields, observed, signals)}
+    starts = {"observed": find_starts(yields, signals, observed)}
     null = profile_from(yields, signals[:1] * 0.0, observed, starts["observed"], gradient=False)
     if not null.converged.all():
         raise LikelihoodError(f"the fit of the background to the observed counts failed ({null.status[0]})")
@@ -134,40 +132,18 @@ def _data(model: Model, yields: Yields) -> tuple[dict[str, Observation], dict[st
         np.where(yields.constraints.precision > 0, null.nu[0], 0.0),
         yields.constraints.rate * null.nu[0],
     )
-    starts["expected"] = _starts(model, yields, expected, signals)
-    starts["asimov_observed"] = _starts(model, yields, asimov, signals, null.nu[0])
+    starts["expected"] = find_starts(yields, signals, expected)
+    starts["asimov_observed"] = find_starts(yields, signals, asimov)
     return {"observed": observed, "expected": expected, "asimov_observed": asimov}, starts
 
 
 def _trial_signals(model: Model) -> np.ndarray:
-    """(SIGNALS, B) exponential yields of random strength, about what can be excluded; and none."""
+    """(1 + SIGNALS, B) none, then exponential yields of random strength in random bins, about what can be excluded."""
     rng = np.random.default_rng(SEED)
-    strength = 2.0 * rng.uniform(size=(SIGNALS, 1)) ** 2
-    signals = strength * rng.exponential(size=(SIGNALS, len(model.bins))) * np.sqrt(model.observed + 1.0)
-    return np.concatenate([np.zeros((1, len(model.bins))), signals])
-
-
-def _starts(
-    model: Model, yields: Yields, seen: Observation, signals: np.ndarray, best: np.ndarray | None = None
-) -> np.ndarray:
-    """(m, k) the maximum without signal, and the starts that led to higher maxima than those before them."""
-    run = {"gradient": False}
-    if best is None:
-        rough = maximise_nuisances(yields, signals[:1], seen, start=model.start, **run)
-        best = rough.nu[0]
-    rng = np.random.default_rng(SEED)
-    width = np.where(np.isfinite(model.sigma), model.sigma, 0.3)
-    drawn = model.start + width * rng.normal(size=(TRIED, len(model.start)))
-    candidates = np.clip(np.concatenate([model.start[None], drawn]), model.lower, model.upper)
-    kept, top = [best], maximise_nuisances(yields, signals, seen, start=best, **run)
-    value = np.where(top.converged, top.value, -np.inf)
-    for candidate in candidates:
-        fit = maximise_nuisances(yields, signals, seen, start=candidate, **run)
-        found = np.where(fit.converged, fit.value, -np.inf)
-        if (found > value + GAIN).any():
-            kept.append(candidate)
-        value = np.maximum(value, found)
-    return np.array(kept)
+    shape = SIGNALS, len(model.bins)
+    strength = 5.0 * rng.uniform(size=(SIGNALS, 1)) ** 3
+    signals = strength * rng.exponential(size=shape) * (rng.uniform(size=shape) < 0.7) * np.sqrt(model.observed + 1.0)
+    return np.concatenate([np.zeros((1, shape[1])), signals])
 
 
 def _check_slope(model: Model, yields: Yields, seen: Observation, starts: np.ndarray) -> None:

@@ -204,11 +204,11 @@ class Yields:
             np.multiply(powers[:, i - 1], inner, out=powers[:, i])
         value = m.coefficients @ powers
         slope = bend = np.zeros((0, *value.shape[1:]))
-        i = np.arange(1.0, 7.0)
+        order_of = np.arange(1.0, 7.0)
         if order > 0:
-            slope = (m.coefficients[:, :, 1:] * i) @ powers[:, :-1]
+            slope = (m.coefficients[:, :, 1:] * order_of) @ powers[:, :-1]
         if order > 1:
-            bend = (m.coefficients[:, :, 2:] * (i * (i - 1))[1:]) @ powers[:, :-2]
+            bend = (m.coefficients[:, :, 2:] * (order_of * (order_of - 1.0))[1:]) @ powers[:, :-2]
         p, row = np.nonzero(beyond)
         far = alpha[p, row][:, None]
         base = np.where(far > 0, m.log_up[p], -m.log_down[p])

@@ -25,6 +25,12 @@ PROFILED = {
     "histfactory": ("histfactory_profiled", "profiled_histfactory"),
 }
 """Where the sources of profiled likelihoods are: name -> module, function."""
+FIELDS = tuple(CountingFit.__dataclass_fields__)
+FEW = 12
+"""Steps of every start, before most of them are given up."""
+APART, MARGIN, PROMISE = 0.05, 0.05, 5.0
+"""Starts go on that are further than this from the maximum in some nuisance, and below it by at most so many nats and so
+many times what their last step promised."""
 
 
 @dataclass(frozen=True)
@@ -63,15 +69,42 @@ def build_profiled(name: str, arguments: Mapping[str, Any]) -> ProfiledSource:
 
 
 def profile_from(model: CountingModel, x: np.ndarray, seen: Observation, starts: np.ndarray, **run: Any) -> CountingFit:
-    """The highest of the maxima found from each start (m, k), row by row."""
-    best = maximise_nuisances(model, x, seen, start=starts[0], **run)
-    for start in starts[1:]:
-        best = higher_of(best, maximise_nuisances(model, x, seen, start=start, **run))
+    """The highest of the maxima found from each start (m, k), row by row.
+
+    All starts take a few cheap steps; the one that is then highest goes on to its maximum; of the others only those do
+    that are in another valley and not clearly below.
+    """
+    if len(starts) == 1:
+        return maximise_nuisances(model, x, seen, start=starts[0], **run)
+    seen = seen.each(len(x))
+    short = {**run, "gradient": False, "max_iterations": FEW}
+    rough = [maximise_nuisances(_Straight(model), x, seen, start=start, **short) for start in starts]
+    top = np.stack([r.value for r in rough]).argmax(axis=0)
+    best = maximise_nuisances(model, x, seen, start=np.stack([r.nu for r in rough])[top, np.arange(len(x))], **run)
+    for other in rough:
+        apart = np.abs(other.nu - best.nu).max(axis=1) > APART
+        promised = np.where(np.isfinite(other.value), MARGIN + PROMISE * other.error, 0.0)
+        rows = np.flatnonzero((apart & (other.value + promised > best.value)) | ~best.converged)
+        if len(rows):
+            found = maximise_nuisances(model, x[rows], seen.rows(rows), start=other.nu[rows], **run)
+            better = higher_of(CountingFit(*(getattr(best, n)[rows] for n in FIELDS)), found)
+            for name in FIELDS:
+                getattr(best, name)[rows] = getattr(better, name)
     return best
+
+
+class _Straight:
+    """A model that keeps its second derivatives to itself, so that every step is a cheap one."""
+
+    def __init__(self, model: CountingModel) -> None:
+        self.observation, self.constraints, self.start = model.observation, model.constraints, model.start
+        self.lower, self.upper = model.lower, model.upper
+        self.hold, self.expected, self.jacobian = model.hold, model.expected, model.jacobian
+        self.inputs_jacobian = model.inputs_jacobian
 
 
 def higher_of(first: CountingFit, second: CountingFit) -> CountingFit:
     """Row by row the fit that converged, of two that did the higher one."""
     better = np.where(first.converged == second.converged, second.value > first.value, second.converged)
-    fields = ((getattr(first, name), getattr(second, name)) for name in CountingFit.__dataclass_fields__)
+    fields = ((getattr(first, name), getattr(second, name)) for name in FIELDS)
     return CountingFit(*(np.where(better.reshape(-1, *[1] * (a.ndim - 1)), b, a) for a, b in fields))

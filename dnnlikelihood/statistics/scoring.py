@@ -19,8 +19,8 @@ CREEP = 0.5
 """Steps whose promise has not shrunk to this fraction of the last one's need the exact curvature."""
 ROUNDING = 1e-15
 """Relative to all counts: what no comparison of two values of log L can see."""
-FLATTEST = 1e-2
-"""Curvatures below this fraction of the expected one are taken as such where the Hessian is not definite."""
+DAMPING = (0.0, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+"""How much of the expected information is added to a Hessian until it is definite."""
 NEAR = 1e-8
 """A nuisance so near its bound rests on it: rounding may leave it beside, from where no step outwards is long enough."""
 RIDGE = 1e-6
@@ -260,23 +260,22 @@ def scoring_step(
 def _saddle_free_step(
     grad: np.ndarray, hess: np.ndarray, curvature: np.ndarray, information: np.ndarray, free: np.ndarray
 ) -> np.ndarray:
-    """As `_dense_step`; a matrix that is not positive gets the absolute values of its eigenvalues (Y. Dauphin et al.,
-    arXiv:1406.2572), in units of the expected information (n, k), so that fits leave saddles and do not seek them.
-    """
+    """As `_dense_step`; a matrix that is not positive gets so much of the expected information (n, k) as makes it so
+    (K. Levenberg, Q. Appl. Math. 2 (1944) 164), so that fits leave saddles and do not seek them."""
     from scipy.linalg.lapack import dpotrf, dpotrs
 
+    diagonal = np.arange(grad.shape[1])
+    hess = np.where(free[:, :, None] & free[:, None, :], hess, 0.0)
+    hess[:, diagonal, diagonal] += np.where(free, curvature, 1.0)
     out = np.zeros(grad.shape)
-    for i, mine in enumerate(free):
-        matrix = hess[i][np.ix_(mine, mine)] + np.diag(curvature[i, mine])
-        factor, indefinite = dpotrf(matrix, lower=1)
-        if not indefinite:
-            out[i, mine] = dpotrs(factor, grad[i, mine], lower=1)[0]
-            continue
-        unit = 1.0 / np.sqrt(information[i, mine])
-        if np.isfinite(matrix).all() and np.isfinite(unit).all():
-            values, vectors = np.linalg.eigh(unit[:, None] * matrix * unit)
-            values = np.maximum(np.abs(values), FLATTEST)
-            out[i, mine] = unit * (vectors @ ((vectors.T @ (unit * grad[i, mine])) / values))
+    for i, matrix in enumerate(hess):
+        for damping in DAMPING:
+            damped = matrix.copy()
+            damped[diagonal, diagonal] += damping * information[i]
+            factor, indefinite = dpotrf(damped.T, lower=1, clean=0, overwrite_a=1)
+            if not indefinite:
+                out[i] = dpotrs(factor, grad[i], lower=1)[0] * free[i]
+                break
     return out
 
 
