@@ -29,8 +29,8 @@ FIELDS = tuple(CountingFit.__dataclass_fields__)
 FEW = 12
 """Steps of every start, before most of them are given up."""
 APART, MARGIN, PROMISE = 0.05, 0.05, 5.0
-"""Starts go on that are further than this from the maximum in some nuisance, and below it by at most so many nats and so
-many times what their last step promised."""
+"""Starts go on that are further than this from the maximum in some nuisance, and below it by at most so many nats and
+so many times what their last step promised."""
 
 
 @dataclass(frozen=True)

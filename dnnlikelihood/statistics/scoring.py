@@ -22,7 +22,7 @@ ROUNDING = 1e-15
 DAMPING = (0.0, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 """How much of the expected information is added to a Hessian until it is definite."""
 NEAR = 1e-8
-"""A nuisance so near its bound rests on it: rounding may leave it beside, from where no step outwards is long enough."""
+"""A nuisance so near its bound rests on it: rounding may leave it beside, from where no step outwards helps."""
 RIDGE = 1e-6
 """Curvature lent to nuisances without a constraint, relative to what the counts say: it costs 1e-6 of their step."""
 
@@ -261,7 +261,8 @@ def _saddle_free_step(
     grad: np.ndarray, hess: np.ndarray, curvature: np.ndarray, information: np.ndarray, free: np.ndarray
 ) -> np.ndarray:
     """As `_dense_step`; a matrix that is not positive gets so much of the expected information (n, k) as makes it so
-    (K. Levenberg, Q. Appl. Math. 2 (1944) 164), so that fits leave saddles and do not seek them."""
+    (K. Levenberg, Q. Appl. Math. 2 (1944) 164), so that fits leave saddles and do not seek them.
+    """
     from scipy.linalg.lapack import dpotrf, dpotrs
 
     diagonal = np.arange(grad.shape[1])
