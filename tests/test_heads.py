@@ -10,6 +10,7 @@ from dnnlikelihood.accuracy import accuracy_rows, coverage_rows
 from dnnlikelihood.data import DataConfig
 from dnnlikelihood.dnnlik import DnnLikConfig
 from dnnlikelihood.errors import ConfigError, ParameterError, SchemaError, ShapeError
+from dnnlikelihood.export.publish import tolerated
 from dnnlikelihood.export.verify import verify
 from dnnlikelihood.networks.config import NetworkConfig, TrainingConfig
 
@@ -203,3 +204,19 @@ def test_presets_by_name():
     assert DnnLikConfig.preset("counting", 20_000).training.n_epochs == 300
     with pytest.raises(ConfigError, match="preset 'best' is none of default, paper, cms, slides, counting"):
         DnnLikConfig.preset("best", 10)
+
+
+def test_what_runtimes_may_differ_by_grows_with_what_float32_sums_up():
+    """A network whose output counts in hundreds of nats rounds in hundreds of 1e-7, at a small residual too."""
+    from dataclasses import replace
+
+    from surrogates import headed_ensemble
+
+    ensemble = headed_ensemble("counting", n_heads=2)
+    theta = 0.1 * points(20, 1)[:, [0, 1, 2, 0, 1]]
+    baseline = ensemble.baseline_logpdf(theta)
+    wide = replace(
+        ensemble, outputs=(replace(ensemble.outputs[0], scale=300.0), replace(ensemble.outputs[1], scale=0.1))
+    )
+    np.testing.assert_allclose(tolerated(wide, theta, baseline), np.tile([3e-3, 1e-5], (20, 1)))
+    np.testing.assert_allclose(tolerated(wide, theta, baseline + 50.0), np.tile([3e-3, 5e-4], (20, 1)))

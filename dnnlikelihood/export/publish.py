@@ -41,13 +41,13 @@ __all__ = [
     "TOLERANCE",
     "PublishedMetadata",
     "Reference",
-    "baseline_logpdf",
     "publish",
     "read_reference",
+    "tolerated",
 ]
 
 TOLERANCE = {"logpdf": 1e-5, "gradient": 1e-4, "exact": 1e-8}
-"""Nats per max(1, |residual|); per max(1, largest slope); nats per max(1, |logpdf|)."""
+"""Nats per max(1, |residual|, output scale); per max(1, largest slope); nats per max(1, |logpdf|)."""
 MIN_REFERENCE = 100
 _CARRIED = (
     *("schema", "name", "fingerprint", "parameters", "prior", "kind"),
@@ -257,9 +257,8 @@ def publish(
 def _write_reference(ensemble: Ensemble, reference: Reference, target: Path) -> None:
     """Evaluate the graph at the reference points, refuse to publish one that disagrees, and store the pairs."""
     answers = OnnxModel(target / "model_gradient.onnx", threads=1)(reference.theta)
-    residual = reference.logpdf - baseline_logpdf(ensemble, reference.theta)
-    off = np.abs(answers["logpdf"] - reference.logpdf) / np.maximum(1.0, np.abs(residual))
-    if not off.max() <= TOLERANCE["logpdf"]:
+    off = np.abs(answers["logpdf"] - reference.logpdf) / tolerated(ensemble, reference.theta, reference.logpdf)
+    if not off.max() <= 1:
         i = np.unravel_index(int(np.argmax(off)), off.shape)
         raise IntegrityError(
             f"the exported graph gives {answers['logpdf'][i]:.9g} at reference point {i[0]}, the network "
@@ -270,10 +269,14 @@ def _write_reference(ensemble: Ensemble, reference: Reference, target: Path) -> 
     write_npz(target / "reference.npz", {**pairs, **derived})
 
 
-def baseline_logpdf(ensemble: Ensemble, theta: np.ndarray) -> np.ndarray:
-    """(n, d) -> (n,), with heads (n, H): the surrogate without its networks."""
-    value = ensemble.baseline_logpdf(theta)
-    return value if ensemble.heads else value[:, 0]
+def tolerated(ensemble: Ensemble, theta: np.ndarray, logpdf: np.ndarray) -> np.ndarray:
+    """Nats by which runtimes may differ at points (n, d) with answers (n,), or with heads (n, H).
+
+    Networks round in float32, each relative to what it sums up: about its residual, or the scale of its output.
+    """
+    residual = np.abs(logpdf.reshape(len(theta), -1) - ensemble.baseline_logpdf(theta))
+    scales = np.array([output.scale for output in ensemble.outputs])
+    return (TOLERANCE["logpdf"] * np.maximum(np.maximum(1.0, scales), residual)).reshape(logpdf.shape)
 
 
 def read_reference(folder: Path) -> dict[str, np.ndarray]:

@@ -2,7 +2,7 @@
 
 A row for each check: passed, failed, or skipped with the reason; nothing is left out in silence. Values agree when
 
-    |logpdf - reference| <= 1e-5 max(1, |residual|) nats,      residual = logpdf - baseline
+    |logpdf - reference| <= 1e-5 max(1, |residual|, output scale) nats,      residual = logpdf - baseline
     |gradient - reference| <= 1e-4 max(1, largest slope)
     |exact likelihood - reference| <= 1e-8 max(1, |logpdf|)
 
@@ -25,7 +25,7 @@ from ..jsonfiles import read_json, strict_loads
 from ..parameters import ParameterSpace
 from ..runlog import RunLog
 from ..store import check_manifest
-from .publish import MIN_REFERENCE, TOLERANCE, baseline_logpdf, read_reference
+from .publish import MIN_REFERENCE, TOLERANCE, read_reference, tolerated
 from .runtimes import Answers, KerasModel, OnnxModel, SavedModel
 
 __all__ = ["Row", "VerifyReport", "verify"]
@@ -82,7 +82,7 @@ class _Folder:
         """Largest deviations from the reference, as multiples of the tolerance; IntegrityError beyond 1."""
         ensemble = ensemble or self.onnx("model.onnx").ensemble
         r = self.reference
-        nats = TOLERANCE["logpdf"] * np.maximum(1.0, np.abs(r["logpdf"] - baseline_logpdf(ensemble, r["theta"])))
+        nats = tolerated(ensemble, r["theta"], r["logpdf"])
         scale = {
             "logpdf": nats,
             "error": nats * max(float(o.calibration.factors.max()) for o in ensemble.outputs),
