@@ -166,13 +166,14 @@ class Templates:
         )
 
 
-def fill(model: EventModel, bin_index: BinIndex, n_bins: int) -> Templates:
+def fill(model: EventModel, bin_index: BinIndex, n_bins: int, *, merge: bool = True) -> Templates:
     """Fill templates; every feature array is binned once.
 
     Args:
         model: events.
         bin_index: features (n, m) -> (n,) integers in [0, n_bins).
         n_bins: K.
+        merge: whether empty bins are merged; templates that are to be added up need all bins.
 
     Raises:
         ShapeError: a bin index outside the range, or every bin empty.
@@ -210,7 +211,7 @@ def fill(model: EventModel, bin_index: BinIndex, n_bins: int) -> Templates:
                 both = histogram(a, a.weights**2) + histogram(b, b.weights**2)
                 shared = _shared(bins(a), bins(b), a, b, n_bins) if nuisance.same_events else 0.0
                 noise[j, p] = 0.25 * (both - 2.0 * shared)
-    return Templates(
+    templates = Templates(
         processes=model.names,
         pois=tuple(p.poi for p in model.processes),
         nuisances=model.nuisance_names,
@@ -221,7 +222,8 @@ def fill(model: EventModel, bin_index: BinIndex, n_bins: int) -> Templates:
         down=down,
         shift_variance=noise,
         shape=np.array([not isinstance(n, Normalisation) for n in model.nuisances], bool),
-    ).without_empty_bins()
+    )
+    return templates.without_empty_bins() if merge else templates
 
 
 def _shared(a_bins: np.ndarray, b_bins: np.ndarray, a: Events, b: Events, n_bins: int) -> np.ndarray:

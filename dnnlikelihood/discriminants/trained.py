@@ -208,8 +208,8 @@ class Trained:
         score = self.score(self.network(feature_array(events, self.features)))
         return Transformed(self.bins(score), score)
 
-    def templates(self, model: EventModel) -> Templates:
-        """Templates of a model in these bins, empty ones merged.
+    def templates(self, model: EventModel, *, merge: bool = True) -> Templates:
+        """Templates of a model in these bins, empty ones merged unless told otherwise.
 
         Raises:
             ShapeError: the model has other features.
@@ -223,7 +223,7 @@ class Trained:
         def bin_index(values: np.ndarray) -> np.ndarray:
             return self.bins(self.score(self.network(values if in_order else values[:, columns])))
 
-        return fill(model, bin_index, self.n_bins)
+        return fill(model, bin_index, self.n_bins, merge=merge)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """All that `transform` needs, as named arrays for npz; `from_arrays` is the inverse."""
