@@ -1,4 +1,4 @@
-"""Write the benchmark tables of README.md from `results/`, or say that they are stale.
+"""Write the benchmark tables of README.md and docs/benchmarks.md from `results/`, or say that they are stale.
 
 python benchmarks/readme.py           writes them
 python benchmarks/readme.py --check   exits 1 if they are not what `results/` says
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-README = HERE.parent / "README.md"
+PAGES = (HERE.parent / "README.md", HERE.parent / "docs" / "benchmarks.md")
 MARK = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -45,20 +45,21 @@ def table(area: str) -> str:
 
 
 def rendered(text: str) -> str:
-    """README with every table made anew."""
+    """A page with every table made anew."""
     return MARK.sub(lambda m: m[1] + table(m[2]) + m[3], text)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="only say whether the tables are stale")
-    old = README.read_text("utf-8")
-    new = rendered(old)
-    if parser.parse_args().check:
-        if new != old:
-            sys.exit("README.md does not say what benchmarks/results says: python benchmarks/readme.py")
-    else:
-        README.write_text(new, "utf-8")
+    check = parser.parse_args().check
+    for page in PAGES:
+        old = page.read_text("utf-8")
+        new = rendered(old)
+        if check and new != old:
+            sys.exit(f"{page.name} does not say what benchmarks/results says: python benchmarks/readme.py")
+        if not check:
+            page.write_text(new, "utf-8")
 
 
 if __name__ == "__main__":
