@@ -1,6 +1,6 @@
 """dnnlikelihood: learn, publish and question likelihood functions with neural networks.
 
-    Likelihood -> Sampler -> Data -> DnnLik -> Inference
+    (Discriminant ->) Likelihood -> Sampler -> Data -> DnnLik -> Inference
 
 Names are resolved on first use, so that importing the package is instant and loads nothing heavy.
 """
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .combination import combine
     from .data import Data
+    from .discriminant import Discriminant
     from .dnnlik import DnnLik
     from .errors import DnnLikelihoodError
     from .inference import Inference
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Data": "data",
+    "Discriminant": "discriminant",
     "DnnLik": "dnnlik",
     "DnnLikelihoodError": "errors",
     "Inference": "inference",
@@ -40,6 +42,7 @@ _HOME = {
 }
 
 __all__ = [  # noqa: RUF022 - the order of the chain
+    "Discriminant",
     "Likelihood",
     "ProfiledLikelihood",
     "Sampler",

@@ -11,6 +11,7 @@ import pytest
 import dnnlikelihood
 
 PUBLIC = [
+    "Discriminant",
     "Likelihood",
     "ProfiledLikelihood",
     "Sampler",
@@ -59,7 +60,9 @@ def test_importing_the_package_loads_nothing():
     assert not loaded_by("import dnnlikelihood") & (HEAVY | {"numpy"})
 
 
-@pytest.mark.parametrize("noun", ["likelihood", "profiled", "sampler", "data", "dnnlik", "inference", "published"])
+@pytest.mark.parametrize(
+    "noun", ["likelihood", "profiled", "sampler", "data", "dnnlik", "inference", "published", "discriminant"]
+)
 def test_importing_a_noun_loads_nothing_heavy(noun):
     assert not loaded_by(f"import dnnlikelihood.{noun}") & HEAVY
 
