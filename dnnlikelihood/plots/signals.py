@@ -1,0 +1,96 @@
+r"""Limits on signals: Delta NLL along them, upper limits of a surrogate against the truth's, exclusion of a grid."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .arrays import finite, some
+from .style import GREY, SURROGATE, TRUTH, new, styled
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["along_signals", "exclusion", "limits_of_signals"]
+
+COLOURS = {"truth": "black", "surrogate": SURROGATE, "simplified": TRUTH}
+STYLES = {"truth": "-", "surrogate": "--", "simplified": ":"}
+
+
+@styled
+def along_signals(curves: Mapping[str, tuple[Any, Any, Any]], heads: Sequence[str]) -> Figure:
+    """NLL(mu s) - NLL(0) of truth and surrogate, a panel for each signal, and their difference below.
+
+    Args:
+        curves: name of a signal -> mu (m,), Delta NLL of the truth (m, H), of the surrogate (m, H).
+        heads: H names.
+
+    Raises:
+        ShapeError: no signals, or arrays that are not finite.
+    """
+    some("curves", curves)
+    figure = new(3.9 * len(curves), 5.2)
+    panels = figure.subplots(2, len(curves), sharex="col", squeeze=False, height_ratios=[2, 1])
+    for k, (name, (mu, truth, surrogate)) in enumerate(curves.items()):
+        x, top, bottom = finite("mu", mu, None), panels[0, k], panels[1, k]
+        for h, head in enumerate(heads):
+            line = top.plot(x, np.asarray(truth)[:, h], lw=1.6, label=head)[0]
+            top.plot(x, np.asarray(surrogate)[:, h], ls="", marker="o", ms=3, mfc="none", color=line.get_color())
+            bottom.plot(x, np.asarray(surrogate)[:, h] - np.asarray(truth)[:, h], color=line.get_color())
+        bottom.axhline(0.0, color=GREY, lw=0.8)
+        top.set_title(name, fontsize=9)
+        bottom.set_xlabel(r"$\mu$")
+    panels[0, 0].set_ylabel(r"$\Delta$NLL (line: truth, circle: surrogate)")
+    panels[1, 0].set_ylabel("surrogate - truth [nats]")
+    panels[0, 0].legend()
+    return figure
+
+
+@styled
+def limits_of_signals(truth: Any, others: Mapping[str, Any]) -> Figure:
+    """Relative difference of upper limits to those of the truth, signal by signal.
+
+    Args:
+        truth: (n,) limits; not finite where there are none.
+        others: label -> (n,).
+    """
+    some("others", others)
+    exact = np.asarray(truth, float)
+    figure = new(6.4, 4.2)
+    ax = figure.subplots()
+    for name, limits in others.items():
+        off = np.abs(np.asarray(limits, float) / exact - 1)
+        good = np.isfinite(off)
+        text = f"{name}: median {np.median(off[good]):.2%}, largest {off[good].max():.2%}" if good.any() else name
+        ax.plot(exact[good], np.maximum(off[good], 1e-7), ls="", marker=".", color=COLOURS.get(name), label=text)
+    ax.set(xscale="log", yscale="log", xlabel=r"$\mu_{95}$ of the truth", ylabel=r"$|\mu_{95} / \mu_{95}$ truth $- 1|$")
+    ax.legend()
+    return figure
+
+
+@styled
+def exclusion(grid: Any, limits: Mapping[str, Any]) -> Figure:
+    """Where mu = 1 is excluded in a grid of signals: contours of the upper limit at 1, in the plane of two masses.
+
+    Args:
+        grid: (n, 2) where each signal is.
+        limits: label -> (n,) upper limits on mu.
+    """
+    some("limits", limits)
+    points = np.asarray(grid, float)
+    figure = new(6.0, 4.8)
+    ax = figure.subplots()
+    ax.plot(points[:, 0], points[:, 1], ls="", marker=".", ms=2, color=GREY)
+    for name, mu in limits.items():
+        mu = np.asarray(mu, float)
+        good = np.isfinite(mu) & (mu > 0)
+        if good.sum() < 4 or not (mu[good].min() < 1 < mu[good].max()):
+            continue
+        colour, style = COLOURS.get(name, GREY), STYLES.get(name, "-.")
+        ax.tricontour(*points[good].T, np.log(mu[good]), levels=[0.0], colors=[colour], linestyles=[style])
+        ax.plot([], [], color=colour, ls=style, label=name)
+    ax.set(xlabel="first mass [GeV]", ylabel="second mass [GeV]", title="excluded at 95 % where the limit on mu is < 1")
+    ax.legend()
+    return figure

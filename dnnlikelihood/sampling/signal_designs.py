@@ -1,0 +1,195 @@
+r"""Where to evaluate a profiled likelihood of signal yields in order to learn it.
+
+**As the slides did** ("Parametrising profiled likelihoods" and its successor): random-walk Metropolis-Hastings in the
+yields, steps of 5 % of the scanned ranges, towards the minimum of the NLL (density proportional to L) and towards its
+maximum (1 / L): `metropolis`.
+
+**For the questions that are asked**: limits look along rays x = t p, from no signal to a little beyond exclusion.
+`rays` draws directions p as signals look like, and strengths t so that Delta NLL(t) = NLL(t p) - NLL(0) covers its
+range evenly. A direction shares a signal among the signal regions and lets some of it leak into the control regions:
+
+    SR   half Dirichlet(a), log a uniform in (log 0.2, log 5);
+         half b^k exp(c z), z normal and correlated from bin to bin, k in {0, 1/2, 1}; bins may be empty
+    CR   nothing (1/5), a share uniform in (0, 1/2) of the signal regions' total (2/5), or any ratio, log-uniform in
+         (0.03, 30) (2/5), shared likewise
+
+    t_10:  Delta NLL(t_10 p) = 10, found by the secant rule in log t from the parabola at no signal
+    t    = t_10 u^0.6,  u uniform      (17 in 20; flat in Delta NLL, for curves between a parabola and a line)
+    t    = t_10 (1 + 2 u^2)            (2 in 20)
+    t    = -u min_b (b / p_b)          (1 in 20), as far as muhat < 0 reaches: every yield stays positive
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from ..errors import ConfigError
+
+__all__ = ["directions", "metropolis", "rays", "strength_at"]
+
+LogPdf = Callable[[np.ndarray], np.ndarray]
+
+HIGH = 10.0
+"""delta_nll that t_10 stands for."""
+BEYOND, NEGATIVE = 0.1, 0.05
+"""Shares of points beyond t_10, and of negative strengths."""
+EMPTIEST = 0.9
+"""The largest part of a bin's background that a negative signal takes away."""
+SECANTS = 5
+FLATTEST, FARTHEST = 1e-3, 10.0
+
+
+def metropolis(
+    logpdf: LogPdf,
+    low: np.ndarray,
+    high: np.ndarray,
+    n: int,
+    rng: np.random.Generator,
+    *,
+    towards: str = "minimum",
+    step: float = 0.05,
+    n_walkers: int = 64,
+) -> np.ndarray:
+    """(n, d) points of random walks in a box, rejected steps repeated.
+
+    Args:
+        logpdf: (m, d) -> (m,), minus the NLL.
+        low: (d,) box.
+        high: likewise.
+        n: points.
+        rng: random numbers.
+        towards: "minimum" or "maximum" of the NLL.
+        step: standard deviation of a step, in widths of the box.
+        n_walkers: walks side by side, begun uniformly in the box.
+
+    Raises:
+        ConfigError: another direction.
+    """
+    if towards not in ("minimum", "maximum"):
+        raise ConfigError(f"towards={towards!r} is neither 'minimum' nor 'maximum'")
+    sign = 1.0 if towards == "minimum" else -1.0
+    width = high - low
+    at = rng.uniform(low, high, size=(n_walkers, len(low)))
+    here, visited = sign * logpdf(at), []
+    for _ in range(-(-n // n_walkers)):
+        there = at + step * width * rng.normal(size=at.shape)
+        inside = ((there >= low) & (there <= high)).all(axis=1)
+        value = np.full(n_walkers, -np.inf)
+        if inside.any():
+            value[inside] = sign * logpdf(there[inside])
+        taken = np.isfinite(value) & (np.log(rng.uniform(size=n_walkers)) < value - here)
+        at, here = np.where(taken[:, None], there, at), np.where(taken, value, here)
+        visited.append(at)
+    return np.concatenate(visited)[:n]
+
+
+def directions(background: np.ndarray, signal: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+    """(n, d) shapes of signals, the signal regions' yields adding up to 1.
+
+    Args:
+        background: (d,) nominal yields.
+        signal: (d,) bool: bins of signal regions; the others are of control regions.
+        n: directions.
+        rng: random numbers.
+    """
+    out = np.zeros((n, len(background)))
+    out[:, signal] = _shares(background[signal], n, rng)
+    if not signal.all():
+        kind = rng.choice(3, size=n, p=(0.2, 0.4, 0.4))
+        ratios = np.zeros(n), rng.uniform(0.0, 0.5, size=n), np.exp(rng.uniform(np.log(0.03), np.log(30.0), size=n))
+        out[:, ~signal] = np.choose(kind, ratios)[:, None] * _shares(background[~signal], n, rng)
+    return out
+
+
+def _shares(background: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+    """(n, d) parts of one, of all kinds of concentration."""
+    d = len(background)
+    loose = rng.gamma(np.exp(rng.uniform(np.log(0.2), np.log(5.0), size=(n, 1))), size=(n, d))
+    apart = np.abs(np.arange(d)[:, None] - np.arange(d))
+    root = np.linalg.cholesky(np.exp(-apart / 2.0) + 1e-9 * np.eye(d))
+    width = rng.uniform(0.2, 2.0, size=(n, 1))
+    tilted = background ** rng.choice([0.0, 0.5, 1.0], size=(n, 1)) * np.exp(width * (rng.normal(size=(n, d)) @ root.T))
+    parts = np.where(rng.uniform(size=(n, 1)) < 0.5, loose, tilted) + 1e-12
+    empty = (rng.uniform(size=(n, d)) < 0.3) & (rng.uniform(size=(n, 1)) < 0.3)
+    empty[np.arange(n), parts.argmax(axis=1)] = False
+    parts[empty] = 0.0
+    return parts / parts.sum(axis=1, keepdims=True)
+
+
+def strength_at(
+    logpdf: LogPdf,
+    slope: np.ndarray,
+    curvature: np.ndarray,
+    null: float,
+    background: np.ndarray,
+    shapes: np.ndarray,
+    level: float = HIGH,
+) -> np.ndarray:
+    """(n,) strengths t > 0 where Delta NLL(t p) is about `level`, or the largest that is worth asking about.
+
+    Along some directions free normalisations absorb almost any signal. Curvatures are therefore taken to be at least
+    1/1000 of those of fixed backgrounds, and t at most ten times what the parabola says.
+
+    Args:
+        logpdf: (m, d) -> (m,); NaN where a fit failed.
+        slope: (d,) gradient of logpdf at no signal.
+        curvature: (d, d) Hessian of logpdf there.
+        null: logpdf there.
+        background: (d,) nominal yields.
+        shapes: (n, d) directions p.
+        level: Delta NLL.
+    """
+    g = -shapes @ slope
+    least = FLATTEST * (shapes**2 / (background + 1.0)).sum(axis=1)
+    h = np.maximum(-np.einsum("nd,de,ne->n", shapes, curvature, shapes), least)
+    t = (np.sqrt(g**2 + 2 * level * h) - g) / h
+    most = FARTHEST * t
+    exponent = np.full(len(t), 1.5)
+    before: tuple[np.ndarray, np.ndarray] | None = None
+    for _ in range(SECANTS):
+        rise = null - logpdf(t[:, None] * shapes)
+        x, y = np.log(t), np.log(np.where(rise > 1e-3 * level, rise, 1e-3 * level) / level)
+        if before is not None:
+            moved = np.abs(x - before[0]) > 1e-3
+            with np.errstate(divide="ignore", invalid="ignore"):
+                exponent = np.where(moved, np.clip((y - before[1]) / (x - before[0]), 0.7, 4.0), exponent)
+        before = x, y
+        t = np.minimum(np.exp(x - np.clip(np.where(np.isfinite(y), y, 0.0) / exponent, -1.5, 1.5)), most)
+    return t
+
+
+def rays(
+    logpdf: LogPdf,
+    slope: np.ndarray,
+    curvature: np.ndarray,
+    null: float,
+    background: np.ndarray,
+    signal: np.ndarray,
+    n: int,
+    rng: np.random.Generator,
+    per_ray: int = 4,
+) -> np.ndarray:
+    """(n, d) yields, see the module; the arguments are those of `strength_at` and `directions`.
+
+    Args:
+        logpdf: (m, d) -> (m,).
+        slope: (d,).
+        curvature: (d, d).
+        null: logpdf without signal.
+        background: (d,) nominal yields.
+        signal: (d,) bool.
+        n: points.
+        rng: random numbers.
+        per_ray: strengths for each direction.
+    """
+    shapes = directions(background, signal, -(-n // per_ray), rng)
+    high = np.repeat(strength_at(logpdf, slope, curvature, null, background, shapes), per_ray)[:n]
+    shapes = np.repeat(shapes, per_ray, axis=0)[:n]
+    with np.errstate(divide="ignore"):
+        lowest = -EMPTIEST * np.where(shapes > 0, background / shapes, np.inf).min(axis=1)
+    u, kind = rng.uniform(size=n), rng.uniform(size=n)
+    t = high * np.where(kind < BEYOND, 1.0 + 2.0 * u**2, u**0.6)
+    t = np.where(kind > 1.0 - NEGATIVE, np.maximum(lowest, -high) * u, t)
+    return t[:, None] * shapes

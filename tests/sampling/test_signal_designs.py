@@ -1,0 +1,92 @@
+"""Designs of signal yields, on counts without nuisances, where Delta NLL is known in closed form."""
+
+import numpy as np
+import pytest
+
+from dnnlikelihood.errors import ConfigError
+from dnnlikelihood.sampling.signal_designs import directions, metropolis, rays, strength_at
+
+BACKGROUND = np.array([40.0, 9.0, 3.0, 150.0, 60.0])
+SIGNAL = np.array([True, True, True, False, False])
+COUNTS = np.array([43.0, 7.0, 2.0, 148.0, 63.0])
+
+
+def logpdf(s):
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (COUNTS * np.log(BACKGROUND + s) - BACKGROUND - s).sum(axis=1)
+
+
+NULL = float(logpdf(np.zeros((1, 5)))[0])
+SLOPE, CURVATURE = COUNTS / BACKGROUND - 1, -np.diag(COUNTS / BACKGROUND**2)
+
+
+def test_directions_look_like_signals():
+    p = directions(BACKGROUND, SIGNAL, 4000, np.random.default_rng(0))
+    assert (p >= 0).all()
+    np.testing.assert_allclose(p[:, SIGNAL].sum(axis=1), 1.0)
+    leak = p[:, ~SIGNAL].sum(axis=1)
+    assert 0.15 < (leak == 0).mean() < 0.25
+    assert (leak[leak > 0] < 0.5).mean() > 0.5
+    assert 5 < leak.max() < 31
+    assert (p[:, SIGNAL] == 0).any(axis=1).mean() > 0.1
+    assert p[:, SIGNAL].max(axis=1).max() > 0.99
+    only = directions(BACKGROUND, np.ones(5, bool), 10, np.random.default_rng(0))
+    np.testing.assert_allclose(only.sum(axis=1), 1.0)
+
+
+def test_strengths_reach_the_level():
+    p = directions(BACKGROUND, SIGNAL, 500, np.random.default_rng(1))
+    t = strength_at(logpdf, SLOPE, CURVATURE, NULL, BACKGROUND, p)
+    rise = NULL - logpdf(t[:, None] * p)
+    assert np.quantile(np.abs(rise / 10.0 - 1), 0.99) < 0.05
+
+
+def test_rays_are_flat_in_delta_nll_and_inside():
+    s = rays(logpdf, SLOPE, CURVATURE, NULL, BACKGROUND, SIGNAL, 4001, np.random.default_rng(2))
+    assert s.shape == (4001, 5)
+    assert (BACKGROUND + s > 0).all()
+    rise = NULL - logpdf(s)
+    assert 0.01 < (s < 0).any(axis=1).mean() < 0.1
+    inner = np.histogram(rise, np.linspace(0, 10, 6))[0] / len(s)
+    assert (inner > 0.1).all()
+    assert 0.05 < (rise > 10.5).mean() < 0.2
+    assert rise.max() < 400
+
+
+def test_directions_that_change_nothing_stay_finite():
+    """A likelihood that any signal leaves as it is: strengths end where they stop being of interest."""
+    s = rays(
+        lambda s: np.zeros(len(s)), np.zeros(5), np.zeros((5, 5)), 0.0, BACKGROUND, SIGNAL, 200,
+        np.random.default_rng(3),
+    )  # fmt: skip
+    assert np.isfinite(s).all()
+    assert np.abs(s).max() < 1e6
+
+
+@pytest.mark.filterwarnings("error")
+def test_fits_that_fail_move_nothing():
+    p = directions(BACKGROUND, SIGNAL, 50, np.random.default_rng(4))
+    t = strength_at(lambda s: np.full(len(s), np.nan), SLOPE, CURVATURE, NULL, BACKGROUND, p)
+    assert np.isfinite(t).all()
+
+
+def test_walks_towards_the_minimum_draw_from_the_likelihood():
+    low, high = np.array([-4.0, -4.0]), np.array([4.0, 4.0])
+    walk = metropolis(
+        lambda x: -0.5 * (x**2).sum(axis=1), low, high, 40_000, np.random.default_rng(5), step=0.15, n_walkers=100
+    )
+    assert walk.shape == (40_000, 2)
+    late = walk[10_000:]
+    np.testing.assert_allclose(late.mean(axis=0), 0.0, atol=0.1)
+    np.testing.assert_allclose(late.std(axis=0), 1.0, atol=0.06)
+
+
+def test_walks_towards_the_maximum_end_in_corners():
+    low, high = np.array([-4.0, -4.0]), np.array([4.0, 4.0])
+    walk = metropolis(
+        lambda x: -0.5 * (x**2).sum(axis=1), low, high, 20_000, np.random.default_rng(6), towards="maximum"
+    )
+    assert ((walk >= low) & (walk <= high)).all()
+    assert (np.abs(walk[10_000:]) > 3.0).all(axis=1).mean() > 0.8
+    with pytest.raises(ConfigError, match="'up' is neither"):
+        metropolis(logpdf, low, high, 10, np.random.default_rng(0), towards="up")
