@@ -28,7 +28,7 @@ from .sources.eft_model import EftModel
 from .sources.histfactory_workspace import read_document, signals_of
 from .sources.profiled import ProfiledSource, build_profiled, profile_from
 from .sources.strength import Strength, with_strength
-from .statistics.counting import CountingFit, CurvedModel, Observation
+from .statistics.counting import CountingFit, CurvedModel
 from .statistics.counting_hessian import profiled_hessian
 from .store import Artifact
 
@@ -194,27 +194,27 @@ class ProfiledLikelihood(LogDensity, Artifact):
     def _gathered(self, fits: list[CountingFit]) -> ProfiledFit:
         model = self.source.model
         k = len(self.source.nuisances)
-        data = list(self.source.data.values())
+        data = self.source.data
         nu = np.stack([f.nu[:, :k] for f in fits], axis=1)
         spread = np.sqrt(model.constraints.precision)
         return ProfiledFit(
             heads=tuple(self.source.data),
             nuisances=self.source.nuisances,
-            value=np.stack([f.value + self._constant(d) for f, d in zip(fits, data, strict=True)], axis=1),
+            value=np.stack([f.value + self._constant(head) for f, head in zip(fits, data, strict=True)], axis=1),
             gradient=np.stack([f.gradient for f in fits], axis=1),
             nu=nu,
-            pull=np.stack([(nu[:, h] - d.means) * spread for h, d in enumerate(data)], axis=1),
+            pull=np.stack([(nu[:, h] - d.means) * spread for h, d in enumerate(data.values())], axis=1),
             status=np.stack([f.status for f in fits], axis=1),
             error=np.stack([f.error for f in fits], axis=1),
         )
 
-    def _constant(self, seen: Observation) -> float:
+    def _constant(self, head: str) -> float:
         """From log L relative to the saturated one to log L: sum of n log n - n - log n! of all counts."""
         from scipy.special import gammaln, xlogy
 
-        rated = self.source.model.constraints.rate > 0
+        seen, rated = self.source.data[head], self.source.model.constraints.rate > 0
         n = np.concatenate([seen.counts, seen.auxiliary[rated]])
-        return self.source.constant + float((xlogy(n, n) - n - gammaln(n + 1.0)).sum())
+        return self.source.constants.get(head, 0.0) + float((xlogy(n, n) - n - gammaln(n + 1.0)).sum())
 
     @cached_property
     def null_logpdf(self) -> np.ndarray:
@@ -323,7 +323,11 @@ class ProfiledLikelihood(LogDensity, Artifact):
         name = list(self.source.data)[self.head_index(head)]
         if not self.heads:
             return self
-        one = {"data": {PLAIN: self.source.data[name]}, "starts": {PLAIN: self.source.starts[name]}}
+        one = {
+            part: {PLAIN: getattr(self.source, part)[name]}
+            for part in ("data", "starts", "constants")
+            if name in getattr(self.source, part)
+        }
         chosen = type(self)(ProfiledSource(**{**vars(self.source), **one}))
         chosen._fingerprint = fingerprint([self.fingerprint, name])
         return chosen

@@ -27,6 +27,6 @@ def profiled_eft(document: Document = None, seed: int | None = None) -> Profiled
         model=counts,
         data={"logpdf": counts.observation},
         starts={"logpdf": np.zeros((1, k))},
-        constant=-0.5 * k * float(np.log(2 * np.pi)),
+        constants={"logpdf": -0.5 * k * float(np.log(2 * np.pi))},
         reference=model.reference,
     )

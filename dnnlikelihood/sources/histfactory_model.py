@@ -47,8 +47,10 @@ class Model:
     """(B,) channel and number in it."""
     observed: np.ndarray
     """(B,)."""
+    background: np.ndarray
+    """(B,) nominal yields as the workspace states them, summed over the samples."""
     nominal: np.ndarray
-    """(C,)."""
+    """(C,) effects of fixed parameters included."""
     bin_of: np.ndarray
     """(C,) ascending."""
     group_of: np.ndarray
@@ -79,6 +81,8 @@ class Model:
     """(k,) their auxiliary counts."""
     constant: float
     """log-density of the constraints of fixed parameters."""
+    asimov_constant: float
+    """The same where their auxiliary measurements are what they predict."""
     lumi: int | None
     """The parameter of the lumi modifier, None if there is none or it is fixed."""
     lumi_value: float
@@ -210,6 +214,7 @@ def _fold(config: Any, cells: _Cells, workspace: Mapping[str, Any]) -> Model:
         poi=config.poi_name if config.poi_name and column[config.poi_index] >= 0 else None,
         bins=bins,
         observed=np.array([counts[c][i] for c, i in bins], float),
+        background=np.bincount(bin_of, np.array(cells.nominal, float), len(bins)),
         nominal=(scale * nominal)[order],
         bin_of=bin_of[order],
         group_of=group_of[order],
@@ -218,6 +223,7 @@ def _fold(config: Any, cells: _Cells, workspace: Mapping[str, Any]) -> Model:
         curved=(scale * curved)[:, order],
         factor_columns=_factors(cells, column, len(free))[:, order],
         constant=full["constant"],
+        asimov_constant=full["asimov_constant"],
         lumi=None if lumi is None or column[lumi] < 0 else int(column[lumi]),
         lumi_value=1.0 if lumi is None else float(value[lumi]),
         **_scales(cells, column),
@@ -285,9 +291,7 @@ def _constraints(config: Any) -> dict[str, Any]:
     if fixed.all():
         raise SchemaError("the measurement fixes every parameter: nothing is left to learn")
     normal, poisson = fixed & np.isfinite(sigma), fixed & (rate > 0)
-    constant = _normal(start[normal], mean[normal], sigma[normal]) + _poisson(
-        count[poisson], rate[poisson] * start[poisson]
-    )
+    predicted = rate[poisson] * start[poisson]
     return {
         "start": start,
         "lower": lower,
@@ -297,7 +301,8 @@ def _constraints(config: Any) -> dict[str, Any]:
         "sigma": sigma,
         "rate": rate,
         "count": count,
-        "constant": constant,
+        "constant": _normal(start[normal], mean[normal], sigma[normal]) + _poisson(count[poisson], predicted),
+        "asimov_constant": _normal(start[normal], start[normal], sigma[normal]) + _poisson(predicted, predicted),
     }
 
 

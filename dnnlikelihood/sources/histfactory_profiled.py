@@ -78,7 +78,7 @@ def profiled_histfactory(
     yields = Yields(model)
     data, starts = _data(model, yields)
     _check_slope(model, yields, data["observed"], starts["observed"])
-    normal = model.sigma[np.isfinite(model.sigma)]
+    width = -float(np.log(model.sigma[np.isfinite(model.sigma)] * np.sqrt(2 * np.pi)).sum())
     return ProfiledSource(
         name="histfactory",
         arguments={
@@ -92,14 +92,13 @@ def profiled_histfactory(
         model=yields,
         data=data,
         starts=starts,
-        constant=model.constant - float(np.log(normal * np.sqrt(2 * np.pi)).sum()),
+        constants={
+            "observed": width + model.constant,
+            "expected": width + model.constant,
+            "asimov_observed": width + model.asimov_constant,
+        },
         reference="CERN-OPEN-2012-016; JOSS 6 (2021) 2823",
     )
-
-
-def _nominal(model: Model) -> np.ndarray:
-    """(B,) b_0."""
-    return np.bincount(model.bin_of, model.nominal, len(model.bins))
 
 
 def _inputs(model: Model) -> ParameterSpace:
@@ -107,7 +106,7 @@ def _inputs(model: Model) -> ParameterSpace:
     return ParameterSpace(
         tuple(
             Parameter(name=f"{channel}-{i}", role="input", bounds=(-float(b) or -1e-9, np.inf), start=0.0)
-            for (channel, i), b in zip(model.bins, _nominal(model), strict=True)
+            for (channel, i), b in zip(model.bins, model.background, strict=True)
         )
     )
 
@@ -115,7 +114,7 @@ def _inputs(model: Model) -> ParameterSpace:
 def _data(model: Model, yields: Yields) -> tuple[dict[str, Observation], dict[str, np.ndarray]]:
     """The data set of each head and where its fits begin."""
     observed = yields.observation
-    expected = Observation(_nominal(model), observed.means, observed.auxiliary)
+    expected = Observation(model.background, observed.means, observed.auxiliary)
     at_nominal = yields.expected(np.zeros((1, len(model.bins))), model.start[None])[0]
     if not np.allclose(at_nominal, expected.counts, rtol=1e-9, atol=1e-12):
         logger.warning(
@@ -149,7 +148,7 @@ def _trial_signals(model: Model) -> np.ndarray:
 def _check_slope(model: Model, yields: Yields, seen: Observation, starts: np.ndarray) -> None:
     """Raise LikelihoodError if no small signal makes a difference, in no bin."""
     bins = len(model.bins)
-    signals = np.concatenate([np.zeros((1, bins)), SMALL * np.diag(np.minimum(_nominal(model), seen.counts) + 1e-3)])
+    signals = np.concatenate([np.zeros((1, bins)), SMALL * np.diag(np.minimum(model.background, seen.counts) + 1e-3)])
     value = profile_from(yields, signals, seen, starts, gradient=False).value
     if np.ptp(value[np.isfinite(value)]) < FLAT:
         channels = sorted({channel for channel, _ in model.bins})

@@ -154,8 +154,8 @@ class Yields:
     def _slopes(self, point: _Point) -> np.ndarray:
         """(n, k, C) L, float32."""
         m = self.model
-        q, _, n = point.slopes.shape
-        by_group = _rows_first(point.slopes.reshape(-1, n)).reshape(n, q, -1)
+        q, g, n = point.slopes.shape
+        by_group = _rows_first(point.slopes.reshape(q * g, n)).reshape(n, q, g)
         out = np.zeros((n, len(self.start), len(m.nominal)), np.float32)
         for cut, groups in zip(self._cuts, self._groups, strict=True):
             out[:, m.scale_columns, cut] = by_group[:, :, groups]

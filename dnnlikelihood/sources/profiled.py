@@ -8,7 +8,7 @@ x are inputs (signal yields, Wilson coefficients); each head h is another data s
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
@@ -48,8 +48,8 @@ class ProfiledSource:
     """The data set of each head; of a plain density, that of "logpdf"."""
     starts: dict[str, np.ndarray]
     """(m, k) where the fits to each data set begin; the highest maximum counts."""
-    constant: float = 0.0
-    """Added to log L: normalisations of the constraints that no nuisance changes."""
+    constants: dict[str, float] = field(default_factory=dict)
+    """Added to the log L of each head: what no nuisance changes, normalisations of constraints say; 0 if not given."""
     reference: str = ""
 
 
