@@ -1,0 +1,107 @@
+"""Event models described in JSON: an example of the package, or files of events.
+
+    {"example": "shifted_gaussian", "seed": 0}
+
+    {"features": ["pt", "eta"],
+     "processes": {"S": {"file": "s.parquet", "weights": "w", "expected": 50, "poi": "r"},
+                   "B": {"file": "b.root", "tree": "events", "weights": "w"}},
+     "nuisances": {"energy": {"kind": "samples", "constraint": 1, "same_events": false,
+                              "B": [{"file": "b_up.root", "weights": "w"}, {"file": "b_down.root", "weights": "w"}]},
+                   "tune": {"kind": "weights", "B": ["w_up", "w_down"]},
+                   "lumi": {"kind": "normalisation", "S": [1.02, 0.98], "B": [1.02, 0.98]}}}
+
+Columns of "weights" nuisances are ratios to the nominal weight and lie in the file of the process. Paths are relative
+to the file of the description.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..config import require
+from ..errors import ConfigError
+from .events import EventModel, Events, EventWeights, Normalisation, Process, ShiftedSamples
+from .examples import Example, blobs, inferno, shifted_gaussian, two_signals
+from .many_nuisances import many_nuisances
+from .nuisances import Nuisance
+from .readers import read_columns
+
+__all__ = ["EXAMPLES", "described"]
+
+EXAMPLES: dict[str, Callable[..., Example]] = {
+    f.__name__: f for f in (shifted_gaussian, two_signals, blobs, inferno, many_nuisances)
+}
+
+
+def described(document: Mapping[str, Any], folder: Path, seed: int = 0) -> Example:
+    """Train, validation and test models.
+
+    Args:
+        document: as above.
+        folder: to which paths are relative.
+        seed: of the deal of files: half of the events train, a quarter validates, a quarter tests.
+
+    Raises:
+        ConfigError: unknown keys or examples.
+        MissingArtifact, CorruptFile, ShapeError: files that are absent, unreadable or lack columns.
+    """
+    if "example" in document:
+        options = {k: v for k, v in document.items() if k != "example"}
+        build = EXAMPLES.get(document["example"])
+        if build is None:
+            raise ConfigError(f"no example {document['example']!r}; there are {sorted(EXAMPLES)}")
+        try:
+            return build(**options)
+        except TypeError as error:
+            raise ConfigError(f"example {document['example']!r}: {error}") from None
+    unknown = sorted(set(document) - {"features", "processes", "nuisances"})
+    require(not unknown, f"events have no fields {unknown}; they are features, processes and nuisances")
+    for key in ("features", "processes"):
+        require(bool(document.get(key)), f"events without {key}: give an example, or features and processes")
+    files = _Files(folder, tuple(document["features"]))
+    processes = tuple(
+        Process(name, files.events(entry), poi=entry.get("poi")) for name, entry in document["processes"].items()
+    )
+    nuisances = tuple(
+        _nuisance(name, dict(entry), files, document["processes"])
+        for name, entry in document.get("nuisances", {}).items()
+    )
+    train, rest = EventModel(processes, nuisances).split(0.5, seed)
+    return Example(train, *rest.split(0.5, seed))
+
+
+class _Files:
+    """Event files of one folder."""
+
+    def __init__(self, folder: Path, features: tuple[str, ...]) -> None:
+        self._folder, self._features = folder, features
+
+    def events(self, entry: Mapping[str, Any]) -> Events:
+        unknown = sorted(set(entry) - {"file", "tree", "weights", "expected", "poi"})
+        require(not unknown and "file" in entry, f"a sample has a file, and no fields {unknown}")
+        weights = entry.get("weights")
+        columns = [*self._features, *([weights] if weights else [])]
+        table = read_columns(self._folder / entry["file"], columns, tree=entry.get("tree"))
+        return Events.of(table, self._features, weights=weights, expected=entry.get("expected"))
+
+    def columns(self, entry: Mapping[str, Any], names: list[str]) -> list[Any]:
+        table = read_columns(self._folder / entry["file"], names, tree=entry.get("tree"))
+        return [table[name] for name in names]
+
+
+def _nuisance(name: str, entry: dict[str, Any], files: _Files, processes: Mapping[str, Any]) -> Nuisance:
+    kind, constraint = entry.pop("kind", None), float(entry.pop("constraint", 1.0))
+    same = bool(entry.pop("same_events", False))
+    for process, pair in entry.items():
+        known = process in processes and isinstance(pair, list) and len(pair) == 2
+        require(known, f"nuisance {name!r}: {process!r} must be a process with a list of two, up and down")
+    if kind == "samples":
+        pairs = {process: (files.events(up), files.events(down)) for process, (up, down) in entry.items()}
+        return ShiftedSamples(name, pairs, constraint=constraint, same_events=same)
+    if kind == "weights":
+        ratios = {process: tuple(files.columns(processes[process], pair)) for process, pair in entry.items()}
+        return EventWeights(name, ratios, constraint=constraint)
+    require(kind == "normalisation", f"nuisance {name!r}: kind {kind!r} is none of samples, weights, normalisation")
+    return Normalisation(name, {process: tuple(pair) for process, pair in entry.items()}, constraint=constraint)
