@@ -10,6 +10,9 @@ has the truth label these points, measures the surrogate on them *before* it lea
 when both accuracies reach their target or the fits are spent. Accuracy is the share of points with
 
     |error| < 0.05  or  |error| < 1 % of delta_nll                      (EPJ Web Conf. 295 (2024) 09041)
+
+and rows are weighted accordingly in training: w = 1 / max(SOFT, 0.01 delta_nll)^2, flat up to 20 nats above the deepest
+valley, as 1 / delta_nll^2 beyond.
 """
 
 from __future__ import annotations
@@ -33,21 +36,32 @@ from .sampling.profiled_designs import laplace, shrunken
 from .statistics.profile import limits
 from .statistics.valleys import held_maxima, valleys
 
-__all__ = ["ActiveConfig", "ActiveLesson", "Round", "accurate", "active_data", "own_minimisers", "own_posterior"]
+__all__ = [
+    "ActiveConfig",
+    "ActiveLesson",
+    "Round",
+    "accurate",
+    "active_data",
+    "lessons",
+    "own_minimisers",
+    "own_posterior",
+]
 
 logger = logging.getLogger(__name__)
 VALIDATION_SHARE = 0.08
+SOFT = 0.2
+"""Nats. The limit of the definition, 0.05, would leave too little weight on the walls that hold valleys together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActiveConfig(Config):
     """How many fits, and where they go. All counts are labels of the truth."""
 
-    n_first: int = 9_000
+    n_first: int = 10_000
     """Before any network: half flat in delta_nll about the valleys, half drawn in from the box."""
     n_rounds: int = 4
     """At most; rounds whose accuracies are good enough are the last."""
-    n_posterior: int = 1_500
+    n_posterior: int = 3_500
     """A round, over all temperatures."""
     n_minimisers: int = 1_000
     """A round, half of them moved by a fraction of a standard deviation."""
@@ -58,7 +72,7 @@ class ActiveConfig(Config):
     """Share of accurate answers, on the posterior at T = 1 and at the minimisers, that ends the rounds."""
     n_starts: int = 32
     """Climbs on the truth that look for its valleys."""
-    n_shown: int = 2_500_000
+    n_shown: int = 2_000_000
     """Rows that a round's surrogate is shown in training."""
     seed: int = 1
 
@@ -98,6 +112,12 @@ class ActiveLesson:
 def accurate(answer: np.ndarray, truth: np.ndarray, top: float) -> np.ndarray:
     """(n,) bool: |answer - truth| below 0.05 or 1 % of delta_nll = top - truth, both logpdf."""
     return np.abs(answer - truth) < np.maximum(0.05, 0.01 * (top - truth))
+
+
+def lessons(data: Data) -> Data:
+    """The rows with the weights of the formula above, counted from the highest of them."""
+    logpdf = data.logpdf()
+    return data.with_weights(1 / np.maximum(1.0, 0.01 / SOFT * (logpdf.max() - logpdf)) ** 2)
 
 
 def own_posterior(
@@ -210,7 +230,7 @@ class _Rounds:
         c, rng = self.config, np.random.default_rng([self.config.seed, number])
         recipe = self.recipe or DnnLikConfig.counting(self.data.counts["train"], c.n_shown, n_members=1)
         where = None if self.folder is None else self.folder / f"training_{number}"
-        model = DnnLik.fit(self.data, recipe, folder=where, progress=self.progress)
+        model = DnnLik.fit(lessons(self.data), recipe, folder=where, progress=self.progress)
         known, height = self.data.theta("train"), self.data.logpdf("train")
         good = np.concatenate([self.valleys.theta, known[height > self.top - 0.25 * c.reach]])
         theta, temperature = own_posterior(model, good, c.temperatures, c.n_posterior, rng)

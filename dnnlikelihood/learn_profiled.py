@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -36,10 +36,36 @@ from .statistics.profile import limits
 from .statistics.valleys import valleys
 from .store import write_text
 
-__all__ = ["Design", "LearnProfiledConfig", "LearnedProfiled", "about_valleys", "learn_profiled"]
+__all__ = ["Design", "Findings", "LearnProfiledConfig", "LearnedProfiled", "about_valleys", "learn_profiled"]
 
 Design = Callable[[LogDensity, int, np.random.Generator], np.ndarray]
 """(density, n, rng) -> theta (n, d): where to ask a profiled likelihood."""
+
+
+class Rows(Protocol):
+    """Labelled rows from something more than a design."""
+
+    def __call__(self, truth: LogDensity, folder: Path, *, progress: bool) -> Data:
+        """Rows with training, validation and test split; what was begun in the folder is continued."""
+
+    def to_json(self) -> dict[str, Any]:
+        """What is asked for: part of the request."""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What further tests of a surrogate found."""
+
+    summary: dict[str, Any]
+    targets: Sequence[dict[str, Any]] = ()
+    """{"target", "value", "limit", "met"} each."""
+    plots: Sequence[Path] = ()
+    remarks: Sequence[str] = ()
+    """What the model card says of them."""
+
+
+Examine = Callable[[DnnLik, Mapping[str, Data]], Findings]
+"""(surrogate, test sets) -> what further tests of it found."""
 
 LOW = 10.0
 """delta_nll below which a profiled likelihood decides what is excluded."""
@@ -123,8 +149,10 @@ def learn_profiled(
     *,
     config: LearnProfiledConfig | None = None,
     design: Design = about_valleys,
+    rows: Rows | None = None,
     anchor: Any = None,
     held_out: Mapping[str, Any] | None = None,
+    examine: Examine | None = None,
     heads: Sequence[Mapping[str, Any]] | None = None,
     name: str = "profiled",
     definition: str = "Natural logarithm of the likelihood, maximised over its nuisance parameters",
@@ -139,8 +167,11 @@ def learn_profiled(
         folder: where everything goes; an unfinished run of the same request is continued.
         config: how much.
         design: where to ask; its points are drawn once and kept. Its name is part of the request.
+        rows: what labels the rows to learn from, instead of design and deal; `active.ActiveRows` say.
         anchor: a point (d,) at which the surrogate is exact; 0 for signal yields (role "input"), nowhere otherwise.
-        held_out: label -> (n, d) further points to test on, real signals say; nothing is learned from them.
+        held_out: label -> (n, d) further points to test on, real signals say, or a function that draws them from the
+            surrogate; nothing is learned from them.
+        examine: what else is to be found out about the surrogate before it is published.
         heads: what each head is, as in `DnnLik.export`; known names are described if None.
         name: of the published model.
         definition: of the number, in words.
@@ -159,22 +190,30 @@ def learn_profiled(
         raise ConfigError(f"this density is a {truth.kind}; learn_profiled takes a profiled one, learn() the others")
     folder, config = Path(folder), config or LearnProfiledConfig()
     density = getattr(truth, "fingerprint", None) or truth.parameters.to_json()
-    design_name = getattr(design, "__qualname__", type(design).__name__)
-    claim(
-        folder, {"likelihood": density, "config": config.to_json(), "design": design_name, "heads": list(truth.heads)}
-    )
+    asked = getattr(design, "__qualname__", type(design).__name__) if rows is None else rows.to_json()
+    claim(folder, {"likelihood": density, "config": config.to_json(), "design": asked, "heads": list(truth.heads)})
     clock = _Clock()
-    data = _labelled(truth, folder, config, design, clock, progress=progress)
+    if rows is None:
+        data = _labelled(truth, folder, config, design, clock, progress=progress)
+    else:
+        data = rows(truth, folder, progress=progress)
+        clock.stop("rows to learn from")
     fixed = _anchor(truth, anchor)
     recipe = config.model or DnnLikConfig.preset(config.recipe, data.counts["train"])
     model = DnnLik.fit(data, recipe, anchor=fixed, folder=folder / "training", progress=progress)
     model.save(folder / "dnnlik", overwrite=True)
     clock.stop("training")
-    tests = {"held out": data, **_other_tests(truth, folder, held_out or {}, progress=progress)}
+    asked_at = {label: theta(model) if callable(theta) else theta for label, theta in (held_out or {}).items()}
+    tests = {"held out": data, **_other_tests(truth, folder, asked_at, progress=progress)}
     clock.stop("labelling of test sets")
     summary = _summary(model, data, tests, fixed, config)
     summary["cpu_seconds"] = clock.seconds
     plots = _draw(folder / "plots", model, data)
+    if examine is not None:
+        found = examine(model, tests)
+        clock.stop("further tests")
+        summary |= found.summary | {"targets": [*summary["targets"], *found.targets]}
+        plots, about = [*plots, *found.plots], {**about, "limits": [*about.get("limits", ()), *found.remarks]}
     _publish(folder / "model", truth, model, data, summary, plots, heads, dict(
         name=name, definition=definition, command=command, **about))  # fmt: skip
     verified = verify(folder / "model", trust=True)

@@ -3,8 +3,10 @@
     learn                       the whole chain in one command
     sample  label  train        its steps, each of which continues when it was killed
     infer  agree                questions to truth and surrogate, and their comparison
+    scan                        one or two parameters, frozen or profiled, with intervals
     limit                       upper limits and CLs of signals
     compare                     the tables of the original paper
+    discriminant                classifiers trained on the uncertainty they lead to
     export  verify  card        publishing
     header                      a published model for C++ without a library
     serve                       published models over HTTP, with a page
@@ -20,12 +22,14 @@ import click
 
 from .. import __version__
 from .compare import compare
+from .discriminant import discriminant
 from .header import header
 from .infer import agree, infer
 from .learn import learn
 from .limits import limit
 from .publish import card, export, verify
 from .sample import label, sample
+from .scan import scan
 from .serve import serve
 from .train import train
 
@@ -50,5 +54,21 @@ def main() -> None:
     """
 
 
-for _command in (learn, sample, label, train, infer, agree, limit, export, verify, card, header, serve, compare):
+for _command in (
+    learn,
+    sample,
+    label,
+    train,
+    infer,
+    agree,
+    scan,
+    limit,
+    export,
+    verify,
+    card,
+    header,
+    serve,
+    compare,
+    discriminant,
+):
     main.add_command(_command)

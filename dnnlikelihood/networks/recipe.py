@@ -137,11 +137,12 @@ class DnnLikConfig(Config):
         training = TrainingConfig(
             n_epochs=max(30, round(n_shown / n_train)),
             batch_size=128 if n_train <= 10_000 else 256,
-            learning_rate=2e-3,
+            learning_rate=6e-3,
             gradient_weight=5.0,
             huber=None,
             clip_norm=0.3,
             compiled=True,
+            weighted=True,
         )
         network = NetworkConfig(architecture="counting", widths=(64, 64, 96, 128), n_members=n_members)
         return cls(network=network, training=training, scale_output=True)

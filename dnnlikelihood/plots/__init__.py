@@ -11,10 +11,15 @@ global style; `save(figure, folder, name)` writes it. Names are resolved on firs
 `corner`                 marginals of one or more samples with their HPD regions
 `hpdi_summary`           HPD intervals of several origins, and how far their edges are apart
 `agreement_along`        truth and surrogate along parameters, through a point
+`scan_lines`             scans of one parameter each, truth and surrogates, frozen or profiled
+`scan_contours`          regions of two parameters
 `residuals`              surrogate minus truth against log-density, with calibrated error
 `gelman_rubin`           R_c, sqrt V and sqrt W while a chain grows
 `autocorrelation`        autocorrelation time while a chain grows
 `chains`                 traces
+`along_signals`          Delta NLL along signals, truth and surrogate
+`limits_of_signals`      upper limits beside those of the truth
+`exclusion`              which signals of a grid are excluded
 """
 
 from importlib import import_module
@@ -26,6 +31,8 @@ if TYPE_CHECKING:
     from .intervals import hpdi_summary
     from .marginals import corner
     from .sampled import autocorrelation, chains, gelman_rubin, logpdf_distributions
+    from .scanned import scan_contours, scan_lines
+    from .signals import along_signals, exclusion, limits_of_signals
     from .style import save
     from .teststatistic import tmu, tmu_distribution
     from .training import loss_curves
@@ -33,15 +40,20 @@ if TYPE_CHECKING:
 # No module bears the name of a function: importing it would put the module in the function's place.
 _HOME = {
     "agreement_along": "accuracy",
+    "along_signals": "signals",
     "autocorrelation": "sampled",
     "chains": "sampled",
     "corner": "marginals",
+    "exclusion": "signals",
     "gelman_rubin": "sampled",
     "hpdi_summary": "intervals",
+    "limits_of_signals": "signals",
     "logpdf_distributions": "sampled",
     "loss_curves": "training",
     "residuals": "accuracy",
     "save": "style",
+    "scan_contours": "scanned",
+    "scan_lines": "scanned",
     "search": "binned",
     "tmu": "teststatistic",
     "tmu_distribution": "teststatistic",
@@ -49,15 +61,20 @@ _HOME = {
 
 __all__ = [
     "agreement_along",
+    "along_signals",
     "autocorrelation",
     "chains",
     "corner",
+    "exclusion",
     "gelman_rubin",
     "hpdi_summary",
+    "limits_of_signals",
     "logpdf_distributions",
     "loss_curves",
     "residuals",
     "save",
+    "scan_contours",
+    "scan_lines",
     "search",
     "tmu",
     "tmu_distribution",

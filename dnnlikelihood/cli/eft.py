@@ -1,0 +1,102 @@
+"""What `dnnlik learn eft` shows: accuracy in three places, rounds, valleys, targets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import tables
+from .command import Report
+
+if TYPE_CHECKING:
+    from ..learn_profiled import LearnedProfiled
+
+__all__ = ["learn_effective_theory"]
+
+
+def learn_effective_theory(
+    model: Path | None, output: Path, preset: str, name: str | None, *, progress: bool
+) -> Report:
+    """Learn the generated search, or the one of a JSON file."""
+    from ..learn_eft import LearnEftConfig, learn_eft
+    from ..profiled import ProfiledLikelihood
+
+    truth = ProfiledLikelihood.from_eft(model)
+    command = " ".join(["dnnlik learn eft", *([str(model)] if model else []), f"--preset {preset} --output DIR"])
+    learned = learn_eft(
+        truth,
+        output,
+        config=LearnEftConfig.preset(preset),
+        name=name or "eft",
+        command=command,
+        description=(
+            f"Profiled likelihood of an effective-theory fit in {len(truth.parameters)} coefficients, "
+            f"{len(truth.source.nuisances)} nuisance parameters profiled."
+        ),
+        progress=progress,
+    )
+    return Report({"folder": str(output), **learned.summary}, tuple(_parts(learned)), tuple(_failures(learned)))
+
+
+def _failures(learned: LearnedProfiled) -> Iterator[str]:
+    for target in learned.summary["targets"]:
+        if not target["met"]:
+            yield f"{target['target']}: {target['value']:.4g}, limit {target['limit']:g}"
+    for row in learned.verified.rows:
+        if row.status == "failed":
+            yield f"verify: {row.check}: {row.detail}"
+
+
+def _parts(learned: LearnedProfiled) -> Iterator[Any]:
+    summary = learned.summary
+    rows = [
+        (
+            row["where"],
+            f"{row['n']:,}",
+            f"{row['within']:.2%}",
+            *(tables.number(row[k]) for k in ("rmse", "max", "baseline_rmse")),
+        )
+        for row in summary["accuracy"]
+    ]
+    note = "accurate: |error| < 0.05 or < 1 % of delta_nll; errors in nats"
+    yield tables.table("Accuracy", ("where", "points", "accurate", "RMSE", "largest", "RMSE of a Gaussian"), rows, note)
+    rounds = [
+        (f"{r['n_rows']:,}", f"{r['posterior']:.2%}", f"{r['minimisers']:.2%}", tables.number(r["worst"]))
+        for r in summary["rounds"]
+    ]
+    if rounds:
+        columns = ("rows learned from", "own posterior", "own minimisers", "largest error")
+        yield tables.table("Rounds", columns, rounds, "accurate answers before the points were learned from", left=0)
+    yield _valleys(summary["valleys"])
+    targets = [
+        (t["target"], tables.number(t["value"], 4), f"{t['limit']:g}", tables.verdict(t["met"]))
+        for t in summary["targets"]
+    ]
+    yield tables.table("Targets", ("", "value", "limit", ""), targets)
+    yield tables.table(
+        "CPU seconds", ("stage", "seconds"), [(k, f"{v:,.1f}") for k, v in summary["cpu_seconds"].items()]
+    )
+    yield tables.facts(
+        {
+            "fits": f"{summary['n_fits']:,}",
+            "published model": learned.folder / "model",
+            "model card": learned.folder / "model" / "README.md",
+        }
+    )
+
+
+def _valleys(both: Mapping[str, Mapping[str, Any]]) -> Any:
+    depth, edge = ({who: both[who][k] for who in ("truth", "surrogate")} for k in ("delta_nll", "on_edge"))
+    n = max(len(d) for d in depth.values())
+    cells = [
+        (
+            str(i + 1),
+            *(
+                f"{depth[who][i]:.3f}{' (on the edge)' if edge[who][i] else ''}" if i < len(depth[who]) else None
+                for who in ("truth", "surrogate")
+            ),
+        )
+        for i in range(n)
+    ]
+    return tables.table("Valleys: delta_nll from the deepest", ("", "truth", "surrogate"), cells)

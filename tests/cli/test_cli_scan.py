@@ -1,0 +1,51 @@
+"""`dnnlik scan` on a toy with one valley that is known, frozen and profiled."""
+
+import json
+
+import pytest
+
+MODEL = {
+    "source": "gaussian",
+    "arguments": {"mean": [0.5, -1.0], "covariance": [[1.0, 0.6], [0.6, 1.0]]},
+}
+
+
+@pytest.fixture
+def model(tmp_path):
+    path = tmp_path / "gaussian.json"
+    path.write_text(json.dumps(MODEL))
+    return path
+
+
+def first(found, question):
+    return found["answers"][question]
+
+
+def test_profiled_and_frozen_intervals_of_a_gaussian(run, model, tmp_path):
+    """Profiled: mean +- sigma. Frozen at the best fit: mean +- sigma sqrt(1 - rho^2)."""
+    name = "x0"
+    for flag, half in (("--profiled", 1.0), ("--frozen", 0.8)):
+        out = tmp_path / flag.strip("-")
+        found = json.loads(
+            run("scan", model, "--parameter", name, flag, "--range", "-3", "4", "--points", "29",
+                "--starts", "8", "--output", out, "--json", "--no-progress").stdout
+        )  # fmt: skip
+        low, high, *is_open = first(found, f"intervals({name}, {flag.strip('-')})")["intervals"]["0.6827"][0]
+        assert (low, high) == pytest.approx((0.5 - half, 0.5 + half), abs=1e-3)
+        assert is_open == [False, False]
+        assert (out / "plots" / "scan.png").exists()
+        assert (out / "answers.json").exists()
+
+
+def test_two_parameters(run, model, tmp_path):
+    out = tmp_path / "two"
+    shown = run("scan", model, "--parameter", "x0", "--parameter", "x1", "--range", "-3", "4", "--range", "-4", "2",
+                "--points", "15", "--starts", "8", "--output", out, "--no-progress")  # fmt: skip
+    assert "225" in shown.stdout
+
+
+def test_ranges_that_fit_nothing_are_refused(run, model, tmp_path):
+    common = ("--output", tmp_path / "no", "--no-progress")
+    assert run("scan", model, "--parameter", "x0", "--range", "0", "1", "--range", "0", "1", *common, code=2)
+    assert run("scan", model, "--parameter", "nobody", "--range", "0", "1", *common, code=2)
+    assert run("scan", model, "--parameter", "x0", "--at", "0", "--range", "0", "1", *common, code=2)
