@@ -3,7 +3,6 @@
     learn                       the whole chain in one command
     sample  label  train        its steps, each of which continues when it was killed
     infer  agree                questions to truth and surrogate, and their comparison
-    scan                        one or two parameters, frozen or profiled, with intervals
     limit                       upper limits and CLs of signals
     compare                     the tables of the original paper
     discriminant                classifiers trained on the uncertainty they lead to
@@ -29,7 +28,6 @@ from .learn import learn
 from .limits import limit
 from .publish import card, export, verify
 from .sample import label, sample
-from .scan import scan
 from .serve import serve
 from .train import train
 
@@ -54,21 +52,6 @@ def main() -> None:
     """
 
 
-for _command in (
-    learn,
-    sample,
-    label,
-    train,
-    infer,
-    agree,
-    scan,
-    limit,
-    export,
-    verify,
-    card,
-    header,
-    serve,
-    compare,
-    discriminant,
-):
+_COMMANDS = (learn, sample, label, train, infer, agree, limit, export, verify, card, header, serve, compare)
+for _command in (*_COMMANDS, discriminant):
     main.add_command(_command)
