@@ -1,6 +1,6 @@
-"""Effective-theory fits: what a label costs, and whether it is right, against a plain fit a point.
+"""Effective-theory fits: what a label costs, whether it is right, and what surrogates learned from labels are worth.
 
-    python benchmarks/eft.py [--smoke] [--output FOLDER]
+    python benchmarks/eft.py [--smoke] [--labels] [--output FOLDER] [--runs FOLDER]
 
 The generated search always; the 43-bin, 77-nuisance search of eft/top16_semireal.json where DNNLIKELIHOOD_DATA says
 where it lies, without which the benchmark fails. One thread everywhere; CPU seconds.
@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -21,6 +22,7 @@ if __name__ == "__main__":
     one_thread()
 
 import numpy as np
+from eft_learning import FULL, SMOKE, learning_claims
 
 from dnnlikelihood.profiled import ProfiledLikelihood
 from dnnlikelihood.sources.eft_json import read_eft
@@ -139,6 +141,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--smoke", action="store_true", help="a minute's worth of everything")
     parser.add_argument("--output", type=Path, default=HERE / "results")
+    parser.add_argument("--labels", action="store_true", help="the labels alone, nothing is learned")
+    parser.add_argument("--runs", type=Path, help="where what is learned is kept, and continued from")
     arguments = parser.parse_args()
     started = time.perf_counter()
     shared = os.environ.get("DNNLIKELIHOOD_DATA")
@@ -152,11 +156,18 @@ def main() -> None:
     folder = Path(shared) / "eft"
     reference = json.loads((folder / "top16_reference.json").read_text("utf-8"))
     top16 = ProfiledLikelihood.from_eft(read_eft(folder / "top16_semireal.json", reference["box"]))
+    generated = ProfiledLikelihood.from_eft()
     claims = [
         *label_claims("top16 (43 bins, 77 nuisances, 16 coefficients)", top16, effort, 1.0),
         *reference_claims(top16, reference),
-        *label_claims("generated (40 bins, 60 nuisances, 16 coefficients)", ProfiledLikelihood.from_eft(), effort, 1.0),
+        *label_claims("generated (40 bins, 60 nuisances, 16 coefficients)", generated, effort, 1.0),
     ]
+    if not arguments.labels:
+        with tempfile.TemporaryDirectory() as spare:
+            runs = arguments.runs or Path(spare)
+            learning = SMOKE if arguments.smoke else FULL
+            for name, truth in (("generated", generated), ("top16", top16)):
+                claims += learning_claims(name, truth, runs / name, learning)
     table(claims)
     print(write("eft", claims, started, sgemm_gflops(seconds=0.2 if arguments.smoke else 1.0), arguments.output))
 

@@ -12,7 +12,7 @@ SCRIPT = Path(__file__).parent.parent / "benchmarks" / "eft.py"
 
 
 def run(tmp_path, **environment):
-    command = [sys.executable, str(SCRIPT), "--smoke", "--output", str(tmp_path)]
+    command = [sys.executable, str(SCRIPT), "--smoke", "--labels", "--output", str(tmp_path)]
     return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
 
 
