@@ -243,11 +243,12 @@ class _Rounds:
             "neighbours": self._moved(minima, rng),
         }
         rows = {kind: self.label(f"rows_{kind}_{number}", t, kind, number) for kind, t in asked.items() if len(t)}
-        shares, errors = zip(*(self._accuracy(model, rows[kind]) for kind in ("posterior", "minimisers")), strict=True)
-        self.history.append(Round(sum(self.data.counts.values()), *shares, max(errors)))
+        posterior, minimisers = (self._accuracy(model, rows[kind]) for kind in ("posterior", "minimisers"))
+        worst = max(posterior[1], minimisers[1])
+        self.history.append(Round(sum(self.data.counts.values()), posterior[0], minimisers[0], worst))
         logger.info("active round %d: %s", number, self.history[-1])
         self.data = Data.concatenate([self.data, *rows.values()], drop_duplicates=True)
-        return min(shares) >= c.target
+        return min(posterior[0], minimisers[0]) >= c.target
 
     def _moved(self, minima: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """The minimisers moved a little: a surrogate has to know what surrounds them."""
@@ -257,8 +258,7 @@ class _Rounds:
 
     def _accuracy(self, model: DnnLik, rows: Data) -> tuple[float, float]:
         """Share of accurate answers, and the largest error within the reach."""
-        both = ("train", "validation")
-        theta, exact = (np.concatenate([part(s) for s in both]) for part in (rows.theta, rows.logpdf))
+        theta, exact = rows.theta(), rows.logpdf()
         answer = model.members_logpdf(theta).mean(axis=1)
         near = exact > self.top - self.config.reach
         good = accurate(answer, exact, self.top)
