@@ -18,6 +18,7 @@ OUTER = {
     "learn",
     "learn_plots",
     "learn_profiled",
+    "learn_workspace",
     "curriculum",
     "active",
     "compare",

@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import ArtifactExists, DnnLikelihoodError
+from ..errors import ArtifactExists, ConfigError, DnnLikelihoodError
 from . import tables
 from .command import Command, Report, output_option, progress_option
+from .workspace import WorkspaceOptions, is_workspace, learn_workspace_file
 
 if TYPE_CHECKING:
     from ..learn import Learned
 
 __all__ = ["learn"]
 
+_PATH = click.Path(path_type=Path, exists=True)
 PAPER = "paper: its own numbers for the exact likelihood, not those of its networks"
 
 
@@ -28,6 +30,7 @@ PAPER = "paper: its own numbers for the exact likelihood, not those of its netwo
     example="dnnlik learn toy-lhc --preset quick --output runs/toy",
 )
 @click.argument("source")
+@click.argument("model", required=False, type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @output_option
 @click.option(
     "--preset",
@@ -37,23 +40,64 @@ PAPER = "paper: its own numbers for the exact likelihood, not those of its netwo
     help="How much work, and which targets are held against the result.",
 )
 @click.option("--name", help="Name of the published model; the source's name if not given.")
+@click.option("--patchset", type=_PATH, help="Of a workspace: patch set, or folder of patches, to test on.")
+@click.option("--signal-regions", metavar="A,B", help="Of a workspace: channels with signal; SR... by default.")
+@click.option("--control-regions/--no-control-regions", default=True, help="Of a workspace: whether to fit them.")
+@click.option("--simplified", type=_PATH, help="Of a workspace: its simplified version, to compare with.")
+@click.option("--reference", "references", multiple=True, help="A DOI or other reference for the model card.")
 @click.option("--overwrite", is_flag=True, help="Remove an earlier run of `learn` in DIR first.")
 @progress_option
-def learn(source: str, output: Path, preset: str, name: str | None, *, overwrite: bool, progress: bool) -> Report:
+def learn(
+    source: str,
+    model: Path | None,
+    output: Path,
+    preset: str,
+    name: str | None,
+    *,
+    overwrite: bool,
+    progress: bool,
+    **workspace: Any,
+) -> Report:
     """Learn a likelihood from beginning to end: sample, label, train, infer, publish, verify, plot.
 
     SOURCE is the name of a source (toy-lhc, unbinned, gaussian), a JSON file with a recipe, or the folder of a saved
-    likelihood. A run that was killed continues when the command is given again. The exit code is 1 if the published
-    model does not verify or a target of the preset is missed.
+    likelihood. `eft` learns the profiled likelihood of an effective-theory fit: of MODEL, a JSON file of schema
+    eft_counts/1, or of a generated search. A pyhf workspace (.json, .json.gz) is learned as the profiled likelihood of
+    the signal yields in its bins. A run that was killed continues when the command is given again. The exit code is 1
+    if the published model does not verify or a target of the preset is missed.
     """
     from ..learn import learn as run
     from .opening import likelihood
 
-    truth = likelihood(source)
+    if model is not None and source != "eft":
+        raise ConfigError(f"a model goes with the source eft; {source} takes none")
+    options = _workspace_options(**workspace)
+    if is_workspace(source):
+        if overwrite:
+            _remove_run(output)
+        return learn_workspace_file(source, output, preset, name, options, progress=progress)
+    if options.given:
+        raise ConfigError(f"patch sets, regions and the like go with a pyhf workspace, which {source} is not")
+    truth = None if source == "eft" else likelihood(source)
     if overwrite:
         _remove_run(output)
+    if truth is None:
+        from .eft import learn_effective_theory
+
+        return learn_effective_theory(model, output, preset, name, progress=progress)
     learned = run(truth, output, preset, name=name, progress=progress)
     return Report({"folder": str(output), **learned.summary}, tuple(_parts(learned)), tuple(_failures(learned)))
+
+
+def _workspace_options(
+    patchset: Path | None,
+    signal_regions: str | None,
+    control_regions: bool,  # noqa: FBT001 - as click names it
+    simplified: Path | None,
+    references: tuple[str, ...],
+) -> WorkspaceOptions:
+    regions = tuple(name.strip() for name in (signal_regions or "").split(",") if name.strip())
+    return WorkspaceOptions(patchset, regions, control_regions, simplified, references)
 
 
 def _remove_run(folder: Path) -> None:

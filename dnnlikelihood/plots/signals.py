@@ -89,7 +89,8 @@ def exclusion(grid: Any, limits: Mapping[str, Any]) -> Figure:
         if good.sum() < 4 or not (mu[good].min() < 1 < mu[good].max()):
             continue
         colour, style = COLOURS.get(name, GREY), STYLES.get(name, "-.")
-        ax.tricontour(*points[good].T, np.log(mu[good]), levels=[0.0], colors=[colour], linestyles=[style])
+        x, y = points[good].T
+        ax.tricontour(x, y, np.log(mu[good]), levels=[0.0], colors=[colour], linestyles=[style])
         ax.plot([], [], color=colour, ls=style, label=name)
     ax.set(xlabel="first mass [GeV]", ylabel="second mass [GeV]", title="excluded at 95 % where the limit on mu is < 1")
     ax.legend()

@@ -1,0 +1,143 @@
+"""What `dnnlik learn WORKSPACE.json` does and shows: accuracy, limits of real signals, targets."""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import tables
+from .command import Report
+
+if TYPE_CHECKING:
+    from ..learn_profiled import LearnedProfiled
+
+__all__ = ["WorkspaceOptions", "is_workspace", "learn_workspace_file"]
+
+
+@dataclass(frozen=True)
+class WorkspaceOptions:
+    """Options of `dnnlik learn` that only workspaces take."""
+
+    patchset: Path | None = None
+    signal_regions: tuple[str, ...] = ()
+    control_regions: bool = True
+    simplified: Path | None = None
+    references: Sequence[str] = ()
+
+    @property
+    def given(self) -> bool:
+        """Whether any was."""
+        return self != WorkspaceOptions()
+
+    def words(self) -> list[str]:
+        """As they stand on the command line, files by their names alone."""
+        files = [("--patchset", self.patchset), ("--simplified", self.simplified)]
+        words = [word for option, path in files if path is not None for word in (option, path.name)]
+        if self.signal_regions:
+            words += ["--signal-regions", ",".join(self.signal_regions)]
+        return words if self.control_regions else [*words, "--no-control-regions"]
+
+
+def is_workspace(source: str) -> bool:
+    """Whether a file of that name holds a pyhf workspace."""
+    from ..sources.histfactory_workspace import read_document
+
+    path = Path(source)
+    if not (path.name.endswith((".json", ".json.gz")) and path.is_file()):
+        return False
+    document = read_document(path, "source")
+    return isinstance(document, dict) and "channels" in document
+
+
+def learn_workspace_file(
+    source: str, output: Path, preset: str, name: str | None, options: WorkspaceOptions, *, progress: bool
+) -> Report:
+    """Learn the profiled likelihood of a workspace, and say what came out."""
+    from ..learn_workspace import LearnWorkspaceConfig, learn_workspace, read_patches
+    from ..profiled import ProfiledLikelihood
+
+    path, regions = Path(source), options.signal_regions or None
+    truth = ProfiledLikelihood.from_workspace(
+        path, signal_regions=regions, include_control_regions=options.control_regions
+    )
+    signals = None if options.patchset is None else truth.signals_from_patchset(read_patches(options.patchset))
+    simplified = None
+    if options.simplified is not None:
+        simplified = ProfiledLikelihood.from_workspace(
+            options.simplified, signal_regions=regions, include_control_regions=False
+        )
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    words = ["dnnlik", "learn", path.name, *options.words(), "--preset", preset, "--output", "DIR"]
+    chosen = truth.source.arguments["signal_regions"]
+    learned = learn_workspace(
+        truth,
+        output,
+        config=LearnWorkspaceConfig.preset(preset, len(truth.parameters)),
+        signals=signals,
+        simplified=simplified,
+        name=name or path.name.split(".json")[0],
+        command=shlex.join(words),
+        description=(
+            f"Profiled likelihood of the pyhf workspace {path.name} as a function of the signal yields in "
+            f"{len(truth.parameters)} bins (signal regions: {', '.join(chosen)}); "
+            f"{len(truth.source.nuisances)} nuisance parameters profiled."
+        ),
+        source_reference=f"{path.name}, sha256 {digest}; {truth.source.reference}",
+        references=list(options.references),
+        progress=progress,
+    )
+    return Report({"folder": str(output), **learned.summary}, tuple(_parts(learned)), tuple(_failures(learned)))
+
+
+def _failures(learned: LearnedProfiled) -> Iterator[str]:
+    for target in learned.summary["targets"]:
+        if not target["met"]:
+            yield f"{target['target']}: {target['value']:.3g}, limit {target['limit']:g}"
+    for row in learned.verified.rows:
+        if row.status == "failed":
+            yield f"verify: {row.check}: {row.detail}"
+
+
+def _parts(learned: LearnedProfiled) -> Iterator[Any]:
+    summary = learned.summary
+    percent = {(row["where"], row["head"]): row for row in summary["percent"]}
+    rows = []
+    for row in summary["accuracy"]:
+        numbers = [tables.number(row[k]) for k in ("mean", "q999", "max", "baseline_rmse")]
+        relative = percent.get((row["where"], row["head"]), {})
+        shares = [tables.number(relative.get(k)) for k in ("mape", "max_ape")]
+        rows.append((row["where"], row["head"], f"{row['n']:,}", *numbers, *shares))
+    columns = ("where", "head", "points", "mean", "99.9 % below", "largest", "RMSE, baseline", "MAPE %", "MaxAPE %")
+    yield tables.table("Errors in nats, and in percent of -log L", columns, rows, left=2)
+    if "limits" in summary:
+        found = summary["limits"]
+        cells: list[tuple[str | None, ...]] = [
+            (which, str(found[which]["answered"]), str(found[which]["refused"]), *_relative(found[which]))
+            for which in ("observed", "expected")
+        ]
+        if "simplified" in found:
+            cells.append(("observed, simplified likelihood", str(found["simplified"]["n"]), None,
+                          *_relative(found["simplified"])))  # fmt: skip
+        head = ("upper limits on mu", "signals", "refused", "median error", "largest error")
+        yield tables.table(f"Limits of {found['signals']} real signals", head, cells)
+    targets = [
+        (t["target"], tables.number(t["value"]), f"{t['limit']:g}", tables.verdict(t["met"]))
+        for t in summary["targets"]
+    ]
+    yield tables.table("Targets", ("", "value", "limit", ""), targets)
+    seconds = [(stage, f"{t:,.1f}") for stage, t in summary["cpu_seconds"].items()]
+    yield tables.table("CPU seconds", ("stage", "seconds"), seconds)
+    yield tables.facts({
+        "training points": f"{summary['n_train']:,}",
+        "failed fits": sum(summary["failed_fits"].values()),
+        "published model": learned.folder / "model",
+        "model card": learned.folder / "model" / "README.md",
+    })  # fmt: skip
+
+
+def _relative(found: dict[str, Any]) -> tuple[str, str]:
+    return f"{found['median']:.3%}", f"{found['largest']:.3%}"

@@ -1,0 +1,359 @@
+"""From a HistFactory workspace never seen before to a published, verified surrogate: `learn_workspace(truth, folder)`.
+
+    ProfiledLikelihood -> rays of signals -> labels -> DnnLik -> unseen signals, real signals, upper limits -> folder
+
+The points to learn from know nothing of the real signals of a patch set (`sampling.signal_designs`); those are tested
+on alone. What is promised, of NLL(s) - NLL(0) below 10 in every head, and of the 95 % upper limits on mu:
+
+    mean |error| and its 99.9 % quantile        of the held-out rows and of signals of unseen directions
+    median and largest error of the limits      of real signals, relative
+
+Besides, as earlier work quotes them, MAPE and MaxAPE: mean and largest |error| of -log L, in percent of -log L.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .config import Config, require
+from .dnnlik import DnnLik
+from .errors import MissingArtifact
+from .learn_profiled import LOW, Findings, LearnedProfiled, LearnProfiledConfig, learn_profiled
+from .networks.config import NetworkConfig, TrainingConfig
+from .networks.recipe import DnnLikConfig
+from .npzfiles import read_npz, write_npz
+from .profiled import ProfiledLikelihood
+from .protocols import LogDensity
+from .sampling.signal_designs import rays
+from .sources.histfactory_workspace import read_document
+from .statistics.limits import upper_limits
+from .statistics.signals import along
+
+if TYPE_CHECKING:
+    from .data import Data
+
+__all__ = ["LearnWorkspaceConfig", "learn_workspace", "read_patches", "signal_rays", "unseen_rays"]
+
+HELD_OUT, UNSEEN = "held out", "unseen signals"
+REAL, AT_LIMITS = "real signals", "real signals at their limits"
+EXPECTED = 2
+"""The column of `UpperLimits.expected` that is the median."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LearnWorkspaceConfig(Config):
+    """How much of everything, and what is promised."""
+
+    n_labels: int = 12_000
+    n_unseen: int = 1_000
+    """Labels of signals in directions of their own."""
+    widths: tuple[int, ...] = (64, 64, 64)
+    n_members: int = 3
+    n_shown: int = 2_000_000
+    """Rows that each member is shown in training, repetitions counted."""
+    mean: float = 0.005
+    """Nats."""
+    quantile: float = 0.05
+    """Nats, of 99.9 % of the signals."""
+    limit_median: float = 0.003
+    """Relative."""
+    limit_largest: float = 0.02
+    seed: int = 1
+
+    def validate(self) -> None:
+        """Positive numbers."""
+        for name in ("n_unseen", "n_members", "n_shown", "mean", "quantile", "limit_median", "limit_largest"):
+            require(getattr(self, name) > 0, f"{name} is {getattr(self, name)}, must be positive")
+
+    @classmethod
+    def preset(cls, name: str, n_inputs: int = 1) -> LearnWorkspaceConfig:
+        """The amounts called quick or full, for so many bins.
+
+        Raises:
+            ConfigError: another name.
+        """
+        require(name in ("quick", "full"), f"preset {name!r} is neither quick nor full")
+        if name == "quick":
+            return cls(
+                n_labels=2500, n_unseen=300, widths=(48, 48), n_members=2, n_shown=150_000,
+                mean=0.05, quantile=1.0, limit_median=0.02, limit_largest=0.1,
+            )  # fmt: skip
+        return cls() if n_inputs <= 8 else cls(mean=0.02, quantile=0.2)
+
+    @property
+    def profiled(self) -> LearnProfiledConfig:
+        """What `learn_profiled` is asked for."""
+        training = TrainingConfig(
+            n_epochs=max(10, round(self.n_shown / (0.8 * self.n_labels))),
+            batch_size=128,
+            huber=1.0,
+            compiled=True,
+            seed=self.seed,
+        )
+        network = NetworkConfig(widths=self.widths, n_members=self.n_members)
+        return LearnProfiledConfig(
+            n_labels=self.n_labels,
+            model=DnnLikConfig(network=network, training=training),
+            target=self.mean,
+            seed=self.seed,
+        )
+
+
+def read_patches(path: str | Path) -> dict[str, Any]:
+    """Patches by name: of a patch set (`.json`, `.json.gz`), or of a folder of files `patch.NAME.json` or `NAME.json`.
+
+    Those that add no signal are left out.
+
+    Raises:
+        MissingArtifact: no such file or folder.
+        SchemaError: something else in it.
+    """
+    path = Path(path)
+    if path.is_dir():
+        files = sorted(p for p in path.glob("*.json") if p.name != "BkgOnly.json")
+        if not files:
+            raise MissingArtifact(f"{path} holds no patches (patch.NAME.json)")
+        found = {p.stem.removeprefix("patch."): read_document(p, "patch") for p in files}
+    else:
+        document = read_document(path, "patch set")
+        if not isinstance(document, Mapping) or "patches" not in document:
+            return {path.name.split(".json")[0].removeprefix("patch."): document}
+        found = {p["metadata"]["name"]: p["patch"] for p in document["patches"]}
+    return {name: patch for name, patch in found.items() if any(step.get("op") == "add" for step in patch)}
+
+
+# Where to ask ------------------------------------------------------------------------------------------------------
+
+
+def signal_rays(density: LogDensity, n: int, rng: np.random.Generator) -> np.ndarray:
+    """(n, d) signal yields of a profiled workspace along random directions, four strengths each."""
+    return _rays(density, n, rng, per_ray=4)
+
+
+def unseen_rays(density: LogDensity, n: int, rng: np.random.Generator) -> np.ndarray:
+    """(n, d) likewise, every signal with a direction of its own."""
+    return _rays(density, n, rng, per_ray=1)
+
+
+def _rays(density: Any, n: int, rng: np.random.Generator, *, per_ray: int) -> np.ndarray:
+    one = density.select(density.heads[0])
+    value, gradient, hessian = one.logpdf_grad_hess(np.zeros((1, len(density.parameters))))
+
+    def logpdf(theta: np.ndarray) -> np.ndarray:
+        found = one.label(theta)
+        return np.where(found.ok, found.value, np.nan)
+
+    chosen = density.source.arguments["signal_regions"]
+    signal = np.array([name.rpartition("-")[0] in chosen for name in density.parameters.names])
+    background = -density.parameters.lower
+    return rays(logpdf, gradient[0], hessian[0], float(value[0]), background, signal, n, rng, per_ray)
+
+
+# The chain ---------------------------------------------------------------------------------------------------------
+
+
+def learn_workspace(
+    truth: ProfiledLikelihood,
+    folder: str | Path,
+    *,
+    config: LearnWorkspaceConfig | None = None,
+    signals: Mapping[str, np.ndarray] | None = None,
+    simplified: LogDensity | None = None,
+    name: str = "workspace",
+    progress: bool = True,
+    **about: Any,
+) -> LearnedProfiled:
+    """Learn the profiled likelihood of a workspace; killed, the same call continues.
+
+    Args:
+        truth: of `ProfiledLikelihood.from_workspace`.
+        folder: where everything goes.
+        config: how much, and what is promised.
+        signals: real signals, (d,) yields by name, to test on; of a patch set say.
+        simplified: another likelihood of the same signals, to be drawn beside.
+        name: of the published model.
+        progress: show bars on a terminal.
+        about: as in `learn_profiled`: command, description, references, licence, ...
+
+    Returns:
+        The summary has, beside what `learn_profiled` says, `limits`, `percent` (MAPE and MaxAPE) and more targets.
+    """
+    folder = Path(folder)
+    config = config or LearnWorkspaceConfig.preset("full", len(truth.parameters))
+    known = {n: s for n, s in (signals or {}).items() if (s >= 0).all() and s.any()}
+    rng = np.random.default_rng([config.seed, 1])
+    held_out: dict[str, Any] = {UNSEEN: lambda _: unseen_rays(truth, config.n_unseen, rng)}
+    exact: dict[str, np.ndarray] = {}
+    if known:
+        real = np.stack(list(known.values()))
+        held_out[REAL] = real
+
+        def at_limits(_: DnnLik) -> np.ndarray:
+            exact.update(_kept_limits(truth, real, folder / "limits.npz"))
+            good = np.isfinite(exact["observed"])
+            return exact["observed"][good, None] * real[good]
+
+        held_out[AT_LIMITS] = at_limits
+
+    def examine(model: DnnLik, tests: Mapping[str, Data]) -> Findings:
+        found = _accuracy(model, truth.null_logpdf, tests, config)
+        return found if not known else _joined(found, _limits(truth, model, known, exact, simplified, config, folder))
+
+    return learn_profiled(
+        truth, folder, config=config.profiled, design=signal_rays, held_out=held_out, examine=examine, name=name,
+        definition="Natural logarithm of the likelihood of signal yields in all bins, maximised over all nuisances",
+        progress=progress, **about,
+    )  # fmt: skip
+
+
+def _kept_limits(truth: LogDensity, signals: np.ndarray, path: Path) -> dict[str, np.ndarray]:
+    """Limits from the truth, which cost many fits, from the file if they are of these signals."""
+    if path.exists():
+        kept = read_npz(path)
+        if np.array_equal(kept["signals"], signals):
+            return kept
+    start = time.process_time()
+    found = upper_limits(along(truth, signals))
+    kept = {
+        "signals": signals,
+        "observed": np.where(found.status == "converged", found.observed, np.nan),
+        "expected": np.where(found.status_expected == "converged", found.expected, np.nan),
+        "cpu_seconds": np.array(time.process_time() - start),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_npz(path, kept)
+    return kept
+
+
+def _joined(a: Findings, b: Findings) -> Findings:
+    return Findings(a.summary | b.summary, *([*getattr(a, n), *getattr(b, n)] for n in ("targets", "plots", "remarks")))
+
+
+def _target(text: str, value: float, limit: float) -> dict[str, Any]:
+    return {"target": text, "value": float(value), "limit": limit, "met": bool(value <= limit)}
+
+
+# What is found out ---------------------------------------------------------------------------------------------------
+
+
+def _accuracy(model: DnnLik, null: np.ndarray, tests: Mapping[str, Data], config: LearnWorkspaceConfig) -> Findings:
+    """Mean and quantile of |error| below 10 nats from no signal, and errors in percent of -log L."""
+    targets, percent = [], []
+    for where, rows in tests.items():
+        theta, exact = rows.theta("test"), rows.logpdf("test")
+        inside = model.in_domain(theta)
+        theta, exact = theta[inside], exact[inside]
+        if not len(theta):
+            continue
+        off = np.abs(model.members_logpdf(theta).mean(axis=1) - exact)
+        for h, head in enumerate(model.heads):
+            relative = 100 * off[:, h] / np.abs(exact[:, h])
+            percent.append({"where": where, "head": head, "mape": relative.mean(), "max_ape": relative.max()})
+            low = off[np.abs(exact[:, h] - null[h]) < LOW, h]
+            if len(low) and where in (HELD_OUT, UNSEEN):
+                text = f"|error| {where}, |delta_nll| < {LOW:g} {head}"
+                targets.append(_target(f"mean {text}", low.mean(), config.mean))
+                targets.append(_target(f"99.9 % of {text}", np.quantile(low, 0.999), config.quantile))
+    return Findings(
+        {"percent": [{k: v if isinstance(v, str) else float(v) for k, v in p.items()} for p in percent]}, targets
+    )
+
+
+def _limits(
+    truth: LogDensity,
+    model: DnnLik,
+    signals: Mapping[str, np.ndarray],
+    exact: Mapping[str, np.ndarray],
+    simplified: LogDensity | None,
+    config: LearnWorkspaceConfig,
+    folder: Path,
+) -> Findings:
+    """Upper limits of real signals from the surrogate beside the truth's, and what is drawn of them."""
+    real = np.stack(list(signals.values()))
+    own = upper_limits(along(model, real))
+    summary: dict[str, Any] = {"signals": len(real), "truth_cpu_seconds": float(exact["cpu_seconds"])}
+    targets = []
+    for which, mine, theirs in (
+        ("observed", own.observed, exact["observed"]),
+        ("expected", own.expected[:, EXPECTED], exact["expected"][:, EXPECTED]),
+    ):
+        both = np.isfinite(mine) & np.isfinite(theirs)
+        off = np.abs(mine[both] / theirs[both] - 1)
+        median, largest = (float(np.median(off)), float(off.max())) if len(off) else (np.inf, np.inf)
+        summary[which] = {
+            "answered": int(both.sum()), "median": median, "largest": largest,
+            "refused": int((np.isfinite(theirs) & ~both).sum()), "no_truth": int((~np.isfinite(theirs)).sum()),
+        }  # fmt: skip
+        targets.append(_target(f"median error of {which} limits, relative", median, config.limit_median))
+        targets.append(_target(f"largest error of {which} limits, relative", largest, config.limit_largest))
+    other = None if simplified is None else _other_limits(simplified, truth, real)
+    if other is not None:
+        off = np.abs(other / exact["observed"] - 1)
+        off = off[np.isfinite(off)]
+        summary["simplified"] = {"n": len(off), "median": float(np.median(off)), "largest": float(off.max())}
+    remark = (
+        f"95 % upper limits on mu of {len(real)} real signals, none of which was learned from: observed limits are off "
+        f"by {summary['observed']['median']:.2%} in the median and by {summary['observed']['largest']:.2%} at most."
+    )
+    plots = _draw(folder / "plots", truth, model, signals, exact["observed"], own.observed, other)
+    return Findings({"limits": summary}, targets, plots, [remark])
+
+
+def _other_limits(simplified: LogDensity, truth: LogDensity, signals: np.ndarray) -> np.ndarray:
+    """(n,) observed limits from another likelihood, with the bins that it has; NaN where it has none."""
+    columns = [truth.parameters.index(name) for name in simplified.parameters.names]
+    cut, found = signals[:, columns], np.full(len(signals), np.nan)
+    some = cut.any(axis=1)
+    found[some] = upper_limits(along(simplified, cut[some])).observed
+    return found
+
+
+def _draw(
+    folder: Path,
+    truth: LogDensity,
+    model: DnnLik,
+    signals: Mapping[str, np.ndarray],
+    exact: np.ndarray,
+    own: np.ndarray,
+    other: np.ndarray | None,
+) -> list[Path]:
+    """Delta NLL along three signals, all limits, and the exclusion of the grid if the names tell one."""
+    from . import plots
+
+    names = list(signals)
+    ordered = [i for i in np.argsort(np.abs(np.log(np.where(exact > 0, exact, np.nan)))) if np.isfinite(exact[i])][:3]
+    curves = {}
+    for i in ordered:
+        mu = np.linspace(0.0, 2.0 * exact[i], 41)
+        theta = mu[:, None] * signals[names[i]]
+        curves[names[i]] = (
+            mu,
+            *(d.heads_logpdf(np.zeros((1, theta.shape[1]))) - d.heads_logpdf(theta) for d in (truth, model)),
+        )
+    limits = {"surrogate": own} | ({} if other is None else {"simplified": other})
+    figures = {}
+    if curves:
+        figures["along_signals"] = plots.along_signals(curves, model.heads)
+        figures["limits"] = plots.limits_of_signals(exact, limits)
+    grid = _grid(names)
+    if grid is not None:
+        figures["exclusion"] = plots.exclusion(grid, {"truth": exact, **limits})
+    paths = [path for name, figure in figures.items() for path in plots.save(figure, folder, name)]
+    return [path for path in paths if path.suffix == ".png"]
+
+
+def _grid(names: Sequence[str]) -> np.ndarray | None:
+    """(n, 2) the first two numbers in the names that vary, masses in most patch sets."""
+    numbers = [[float(x) for x in re.findall(r"(?<=_)\d+(?:\.\d+)?(?=_|$)", name.replace("p", "."))] for name in names]
+    if len({len(row) for row in numbers}) != 1 or len(names) < 8:
+        return None
+    table = np.array(numbers)
+    varied = [column for column in table.T if len(np.unique(column)) > 3]
+    return np.stack(varied[:2], axis=1) if len(varied) >= 2 else None
