@@ -1,5 +1,6 @@
 """README says what is so: its code runs, its tables are those of the results, its links lead somewhere."""
 
+import json
 import re
 import subprocess
 import sys
@@ -7,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from workspaces import search
 
+from dnnlikelihood import ProfiledLikelihood
 from dnnlikelihood.curriculum import LearnConfig
 from dnnlikelihood.dnnlik import DnnLikConfig
 from dnnlikelihood.networks.config import NetworkConfig, TrainingConfig
@@ -31,8 +34,15 @@ def test_its_python_runs(monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "saved_models").symlink_to(ROOT / "saved_models")
     rng = np.random.default_rng(0)
-    scope = {"my_logpdf": lambda theta: -0.5 * (theta**2).sum(axis=1), "theta": 0.1 * rng.normal(size=(5, 95))}
-    assert len(BLOCKS) == 3
+    (tmp_path / "BkgOnly.json").write_text(json.dumps(search()), "utf-8")
+    n_bins = len(ProfiledLikelihood.from_workspace(search()).parameters)
+    scope = {
+        "my_logpdf": lambda theta: -0.5 * (theta**2).sum(axis=1),
+        "theta": 0.1 * rng.normal(size=(5, 95)),
+        "yields": rng.uniform(0.0, 2.0, (5, n_bins)),
+        "signals": rng.uniform(1.0, 3.0, (2, n_bins)),
+    }
+    assert len(BLOCKS) == 4
     for block in BLOCKS:
         exec(compile(block, "README.md", "exec"), scope)
     assert "intervals=" in capsys.readouterr().out
