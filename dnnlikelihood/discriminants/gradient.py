@@ -124,7 +124,7 @@ class Inferno(Config):
     mc_statistics: bool = False
     training: DescentConfig = field(
         default_factory=lambda: DescentConfig(
-            widths=(100, 100), pretraining_steps=0, n_steps=600, patience=300, batch_size=5000
+            widths=(100, 100), learning_rate=3e-3, pretraining_steps=0, n_steps=800, patience=300, batch_size=2000
         )
     )
 

@@ -20,6 +20,11 @@ global style; `save(figure, folder, name)` writes it. Names are resolved on firs
 `along_signals`          Delta NLL along signals, truth and surrogate
 `limits_of_signals`      upper limits beside those of the truth
 `exclusion`              which signals of a grid are excluded
+`strength_scans`         2 Delta NLL of a signal strength for several discriminants, with and without nuisances
+`strength_impacts`       nuisances ranked by what they do to a signal strength
+`shifted_templates`      bins of a discriminant and the largest shifts
+`training_evolution`     Delta r and bins filled while discriminants train
+`repeated_trainings`     Delta r of repetitions: median and interval
 """
 
 from importlib import import_module
@@ -28,6 +33,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .accuracy import agreement_along, residuals
     from .binned import search
+    from .discriminants import (
+        repeated_trainings,
+        shifted_templates,
+        strength_impacts,
+        strength_scans,
+        training_evolution,
+    )
     from .intervals import hpdi_summary
     from .marginals import corner
     from .sampled import autocorrelation, chains, gelman_rubin, logpdf_distributions
@@ -50,13 +62,18 @@ _HOME = {
     "limits_of_signals": "signals",
     "logpdf_distributions": "sampled",
     "loss_curves": "training",
+    "repeated_trainings": "discriminants",
     "residuals": "accuracy",
     "save": "style",
     "scan_contours": "scanned",
     "scan_lines": "scanned",
     "search": "binned",
+    "shifted_templates": "discriminants",
+    "strength_impacts": "discriminants",
+    "strength_scans": "discriminants",
     "tmu": "teststatistic",
     "tmu_distribution": "teststatistic",
+    "training_evolution": "discriminants",
 }
 
 __all__ = [
@@ -71,13 +88,18 @@ __all__ = [
     "limits_of_signals",
     "logpdf_distributions",
     "loss_curves",
+    "repeated_trainings",
     "residuals",
     "save",
     "scan_contours",
     "scan_lines",
     "search",
+    "shifted_templates",
+    "strength_impacts",
+    "strength_scans",
     "tmu",
     "tmu_distribution",
+    "training_evolution",
 ]
 
 
