@@ -274,3 +274,26 @@ def _published() -> Case:
     density = dnnlikelihood.open(publish_gaussian(folder / "gaussian")).guarded("-inf")
     outside = np.full(3, 50.0)
     return Case(density, np.array(CENTRE), 0.3, gradient_rtol=3e-2, hessian_rtol=1e-1, outside=outside)
+
+
+@case("HistFactory workspace")
+def _histfactory() -> Case:
+    from workspaces import search
+
+    density = Likelihood.from_workspace(search())
+    centre = np.array([p.start for p in density.parameters])
+    spread = np.where(density.parameters.lower == -5.0, 0.7, 0.02)
+    outside = np.where(np.array(density.parameters.names) == "lumi", 1.2, centre)
+    return Case(density, centre, spread, outside=outside)
+
+
+@case("profiled HistFactory workspace")
+def _profiled_histfactory() -> Case:
+    from workspaces import search
+
+    from dnnlikelihood import ProfiledLikelihood
+
+    density = ProfiledLikelihood.from_workspace(search())
+    outside = np.full(5, 1.0)
+    outside[0] = -200.0
+    return Case(density, np.full(5, 3.0), 0.8, gradient_rtol=1e-5, hessian_rtol=1e-4, outside=outside)

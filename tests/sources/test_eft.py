@@ -295,7 +295,7 @@ def reference():
 def top16(reference):
     model = read_eft(Path(SHARED) / "eft" / "top16_semireal.json", reference["box"])
     profiled = ProfiledLikelihood.from_eft(model)
-    profiled.saturated = profiled._constant(profiled.source.model.observation)
+    profiled.saturated = profiled._constant("logpdf")
     return profiled
 
 
