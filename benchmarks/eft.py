@@ -22,7 +22,7 @@ if __name__ == "__main__":
     one_thread()
 
 import numpy as np
-from eft_learning import FULL, SMOKE, learning_claims
+from eft_learning import FULL, SMOKE, learning_claims, smefit_claims
 
 from dnnlikelihood.profiled import ProfiledLikelihood
 from dnnlikelihood.sources.eft_json import read_eft
@@ -168,6 +168,8 @@ def main() -> None:
             learning = SMOKE if arguments.smoke else FULL
             for name, truth in (("generated", generated), ("top16", top16)):
                 claims += learning_claims(name, truth, runs / name, learning)
+        rows = (2000, 50_000) if arguments.smoke else (20_000, 6_000_000)
+        claims += smefit_claims(folder / "smefit_top25.json", *rows)
     table(claims)
     print(write("eft", claims, started, sgemm_gflops(seconds=0.2 if arguments.smoke else 1.0), arguments.output))
 

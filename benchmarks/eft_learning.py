@@ -10,11 +10,14 @@ from pathlib import Path
 import numpy as np
 from report import Claim
 
-from dnnlikelihood.active import ActiveConfig
+from dnnlikelihood import Likelihood
+from dnnlikelihood.active import ActiveConfig, accurate, active_data, lessons
 from dnnlikelihood.dnnlik import DnnLik
 from dnnlikelihood.inference import Inference
-from dnnlikelihood.learn_eft import LearnEftConfig, learn_eft
+from dnnlikelihood.learn_eft import LearnEftConfig, first_design, learn_eft
 from dnnlikelihood.learn_profiled import LearnedProfiled
+from dnnlikelihood.networks.config import NetworkConfig
+from dnnlikelihood.networks.recipe import DnnLikConfig
 from dnnlikelihood.profiled import ProfiledLikelihood
 from dnnlikelihood.results import Interval
 
@@ -243,3 +246,35 @@ def _speed(name: str, truth: ProfiledLikelihood, model: DnnLik, n: int) -> Claim
         peer_value=1e5,
         how=f"batches of {n}, one thread: {slow * 1e6:.0f} and {fast * 1e6:.2f} microseconds a point",
     )
+
+
+def smefit_claims(path: Path, n_rows: int, n_shown: int) -> list[Claim]:
+    """A Gaussian likelihood of quadratic predictions, learned by a network of that form, without active rounds."""
+    truth = Likelihood.from_source("eft_gaussian", document=str(path))
+    config = ActiveConfig(n_first=n_rows, n_rounds=0, n_starts=16)
+    lesson = active_data(truth, config, progress=False)
+    recipe = DnnLikConfig.counting(lesson.data.counts["train"], n_shown, n_members=1)
+    recipe = recipe.replace(network=NetworkConfig(architecture="quartic", widths=(140,), n_members=1))
+    start = time.process_time()
+    model = DnnLik.fit(lessons(lesson.data), recipe, progress=False)
+    minutes = (time.process_time() - start) / 60
+    theta = first_design(truth, lesson.valleys, 4000, 1001, config.reach)
+    theta = theta[model.in_domain(theta)]
+    exact, answer = truth.logpdf(theta), model.members_logpdf(theta).mean(axis=1)
+    top = float(lesson.valleys.logpdf[0])
+    right, low = accurate(answer, exact, top), top - exact < 10
+    how = (
+        f"{ACCURATE}; {len(theta)} held-out points, {n_rows} labels learned from, {minutes:.1f} CPU minutes of training"
+    )
+    rows = {"held out": right, "held out, delta_nll < 10": right[low]}
+    return [
+        Claim(
+            claim=f"Accuracy, {where}, SMEFiT (25 operators)",
+            value=float(x.mean()),
+            unit="share",
+            target=0.998,
+            better="higher",
+            how=how,
+        )
+        for where, x in rows.items()
+    ]

@@ -34,7 +34,7 @@ from .sampling.profiled_designs import laplace, shrunken
 from .statistics.profile import limits
 from .store import write_text
 
-__all__ = ["LearnEftConfig", "learn_eft"]
+__all__ = ["LearnEftConfig", "first_design", "learn_eft"]
 
 POSTERIOR, MINIMISERS = "own posterior", "own profile minimisers"
 APART = 1000
@@ -96,12 +96,12 @@ class _ActiveRows:
     def __call__(self, truth: LogDensity, folder: Path, *, progress: bool) -> Data:
         active = self.config.active
         self.lesson = active_data(truth, active, folder / "active", progress=progress)
-        theta = _first_design(truth, self.lesson.valleys, self.config.n_test, active.seed + APART, active.reach)
+        theta = first_design(truth, self.lesson.valleys, self.config.n_test, active.seed + APART, active.reach)
         test = Data.label(truth, theta, folder=folder / "rows_test", split="test", kind="test", progress=progress)
         return lessons(Data.concatenate([self.lesson.data, test], drop_duplicates=True))
 
 
-def _first_design(truth: LogDensity, known: Valleys, n: int, seed: int, reach: float) -> np.ndarray:
+def first_design(truth: LogDensity, known: Valleys, n: int, seed: int, reach: float) -> np.ndarray:
     """(<= n, d) new points of the distribution that the first rows have."""
     rng, (low, high) = np.random.default_rng(seed), limits(truth)
     hess = truth.logpdf_grad_hess(known.theta)[2]

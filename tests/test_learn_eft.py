@@ -30,6 +30,7 @@ def run(truth, tmp_path_factory):
     return learn_eft(truth, tmp_path_factory.mktemp("eft") / "run", config=SMALL, progress=False)
 
 
+@pytest.mark.slow
 def test_it_is_learned_published_and_verified(run, truth):
     assert run.verified.passed
     assert run.passed, run.summary["targets"]
@@ -44,6 +45,7 @@ def test_it_is_learned_published_and_verified(run, truth):
     assert len(published.metadata["output"]["profiled"]) == len(truth.source.nuisances)
 
 
+@pytest.mark.slow
 def test_nothing_is_tested_on_that_was_learned_from(run):
     learned = {tuple(t) for folder in run.folder.glob("active/rows_*") for t in Data.load(folder).theta()}
     for folder in ("rows_test", "rows_1", "rows_2"):
@@ -51,6 +53,7 @@ def test_nothing_is_tested_on_that_was_learned_from(run):
     assert {"own posterior", "own profile minimisers"} <= {r["where"] for r in run.summary["accuracy"]}
 
 
+@pytest.mark.slow
 def test_valleys_and_rounds_are_said(run, truth):
     valleys = run.summary["valleys"]
     assert len(valleys["truth"]["logpdf"]) >= 3, "the generated search has several minima"
