@@ -115,6 +115,8 @@ def strict_loads(text: str | bytes, where: str = "JSON text") -> Any:
 def read_json(path: Path, schema: str | None = None) -> Any:
     """Read a JSON file strictly and, if a schema is named, hold it against it."""
     try:
+        if path.exists() and not path.is_file():
+            raise CorruptFile(f"{path} is no file")
         if path.stat().st_size > MAX_BYTES:
             raise SchemaError(f"{path}: larger than {MAX_BYTES} bytes")
         value = strict_loads(path.read_bytes(), str(path))

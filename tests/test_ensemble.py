@@ -152,3 +152,20 @@ def test_networks_that_do_not_fit_are_refused():
     below = replace(kinked.features, kink_values=np.array([-99.0]))
     with pytest.raises(ConfigError, match="kink"):
         replace(kinked, anchored=True, features=below)
+
+
+def test_large_batches_are_computed_in_pieces():
+    """The same numbers as in one go, and no layer is held for all rows at once."""
+    import tracemalloc
+
+    e = random_ensemble(widths=(256, 256), members=1)
+    theta = points(40_000)
+    tracemalloc.start()
+    value = e.heads_logpdf(theta)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert value.shape == (40_000, 1, 1)
+    assert peak < 40_000 * 256 * 4 / 2
+    few = np.concatenate([e.heads_logpdf(theta[i : i + 7]) for i in range(0, 700, 7)])
+    np.testing.assert_allclose(value[:700], few, rtol=0, atol=1e-5)
+    assert e.heads_logpdf(theta[:0]).shape == (0, 1, 1)

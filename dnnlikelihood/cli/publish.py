@@ -15,6 +15,7 @@ from .command import Command, Report, new_folder_option, progress_option
 
 if TYPE_CHECKING:
     from ..data import Data
+    from ..export.verify import VerifyReport
     from ..likelihood import Likelihood
 
 __all__ = ["card", "export", "verify"]
@@ -135,23 +136,41 @@ def _unseen(truth: Likelihood, folder: Path | None, *, progress: bool) -> Data:
     short_help="Check a published model on every runtime.",
     example="dnnlik verify saved_models/toy_lhc --trust",
 )
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("path", type=click.Path(path_type=Path))
 @click.option("--trust", is_flag=True, help="Run the SavedModel too, which is a program: only from those you trust.")
-def verify(folder: Path, *, trust: bool) -> Report:
+def verify(path: Path, *, trust: bool) -> Report:
     """Check a published model: is every file the one that was published, and does every runtime give its numbers?
 
-    Checks that cannot be made here are listed as skipped, with the reason. The exit code is 1 if one fails.
+    PATH is its folder, or one of its ONNX files alone, or a file in the format of OLLL. Checks that cannot be made here
+    are listed as skipped, with the reason. The exit code is 1 if one fails, and 2 if it is no published model.
     """
     from ..errors import MissingArtifact
     from ..export.verify import verify as run
 
-    if not folder.is_dir():
-        raise MissingArtifact(f"{folder} is not a folder; expected a published model")
-    report = run(folder, trust=trust)
-    rows = [(r.check, tables.status(r.status), r.detail, _evidence(r.numbers)) for r in report.rows]
+    if path.is_file():
+        return _verify_file(path)
+    if not path.is_dir():
+        raise MissingArtifact(f"{path} is not a folder; expected a published model")
     note = "deviations are the largest of the reference points, as shares of what is tolerated"
-    note += "" if trust else "\n--trust runs the SavedModel too"
-    table = tables.table(f"Checks of {folder}", ("check", "", "what", "numbers"), rows, note, left=4)
+    return _checked(run(path, trust=trust), note + ("" if trust else "\n--trust runs the SavedModel too"))
+
+
+def _verify_file(path: Path) -> Report:
+    from ..export.runtimes import metadata_keys
+    from ..export.verify_file import verify_file
+    from ..integrations.olll import check_olll
+
+    if "olll_schema_version" not in metadata_keys(path):
+        return _checked(verify_file(path), "at points of its domain; deviations as shares of what is tolerated")
+    report = check_olll(path)
+    numbers = {"schema": "verify/1", "file": str(path), "problems": report.problems, "unsafe": report.unsafe}
+    facts = {"file": path, "format": "OLLL schema 0.1", "problems": len(report.problems)}
+    return Report(numbers, (tables.facts(facts),), report.problems)
+
+
+def _checked(report: VerifyReport, note: str) -> Report:
+    rows = [(r.check, tables.status(r.status), r.detail, _evidence(r.numbers)) for r in report.rows]
+    table = tables.table(f"Checks of {report.folder}", ("check", "", "what", "numbers"), rows, note, left=4)
     failures = [f"{r.check}: {r.detail}" for r in report.rows if r.status == "failed"]
     return Report(report.to_json(), (table,), failures)
 

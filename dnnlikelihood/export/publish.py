@@ -3,7 +3,8 @@
     metadata.json          what it is; every field has its place in schemas/published.json
     model.onnx             logpdf, error, in_domain, spread        model_gradient.onnx   the same and gradient
     saved_model/1/         for TensorFlow Serving                  model.keras           the ensemble as trained
-    reference.npz          points with the exact and the network's value, against which `verify` holds every runtime
+    reference.npz          points with the exact and the network's value, against which `verify` holds every runtime,
+                           and the nats by which a runtime may differ at each
     history.json log.jsonl how it was made                         README.md, plots/     the model card
     CITATION.cff .zenodo.json hepdata.json                         for archives          manifest.json   hashes
 
@@ -37,6 +38,7 @@ from .runtimes import OnnxModel
 from .savedmodel import write_saved_model
 
 __all__ = [
+    "CARRIED",
     "MIN_REFERENCE",
     "TOLERANCE",
     "PublishedMetadata",
@@ -49,12 +51,14 @@ __all__ = [
 TOLERANCE = {"logpdf": 1e-5, "gradient": 1e-4, "exact": 1e-8}
 """Nats per max(1, |residual|, output scale); per max(1, largest slope); nats per max(1, |logpdf|)."""
 MIN_REFERENCE = 100
-_CARRIED = (
+CARRIED = (
     *("schema", "name", "fingerprint", "parameters", "prior", "kind"),
     *("output", "licence", "references", "domain", "tolerance"),
 )
 """The fields of metadata.json that the graphs carry inside."""
 _REFERENCE_ARRAYS = ("theta", "exact", "logpdf", "gradient", "error", "in_domain")
+_LATER_ARRAYS = ("tolerance",)
+"""What folders of the first version do not have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,7 +237,7 @@ def publish(
     document = metadata.document(ensemble)
     reference.check(len(metadata.parameters), ensemble.heads)
     with writing(Path(folder), overwrite=overwrite) as target:
-        inside = {key: document[key] for key in _CARRIED}
+        inside = {key: document[key] for key in CARRIED}
         write_onnx(ensemble, target / "model.onnx", gradient=False, metadata=inside)
         write_onnx(ensemble, target / "model_gradient.onnx", gradient=True, metadata=inside)
         _write_reference(ensemble, reference, target)
@@ -257,7 +261,8 @@ def publish(
 def _write_reference(ensemble: Ensemble, reference: Reference, target: Path) -> None:
     """Evaluate the graph at the reference points, refuse to publish one that disagrees, and store the pairs."""
     answers = OnnxModel(target / "model_gradient.onnx", threads=1)(reference.theta)
-    off = np.abs(answers["logpdf"] - reference.logpdf) / tolerated(ensemble, reference.theta, reference.logpdf)
+    nats = tolerated(ensemble, reference.theta, reference.logpdf)
+    off = np.abs(answers["logpdf"] - reference.logpdf) / nats
     if not off.max() <= 1:
         i = np.unravel_index(int(np.argmax(off)), off.shape)
         raise IntegrityError(
@@ -266,7 +271,7 @@ def _write_reference(ensemble: Ensemble, reference: Reference, target: Path) -> 
         )
     pairs = {"theta": reference.theta, "exact": reference.exact, "logpdf": reference.logpdf}
     derived = {name: answers[name] for name in ("gradient", "error", "in_domain")}
-    write_npz(target / "reference.npz", {**pairs, **derived})
+    write_npz(target / "reference.npz", {**pairs, **derived, "tolerance": nats})
 
 
 def tolerated(ensemble: Ensemble, theta: np.ndarray, logpdf: np.ndarray) -> np.ndarray:
@@ -287,15 +292,17 @@ def read_reference(folder: Path) -> dict[str, np.ndarray]:
     """
     path = Path(folder) / "reference.npz"
     found = read_npz(path)
-    if sorted(found) != sorted(_REFERENCE_ARRAYS):
+    if not set(_REFERENCE_ARRAYS) <= set(found) <= {*_REFERENCE_ARRAYS, *_LATER_ARRAYS}:
         raise CorruptFile(f"{path}: holds {sorted(found)}, expected {sorted(_REFERENCE_ARRAYS)}")
-    n = len(found["theta"])
-    value = found["logpdf"].shape
-    same = all(found[name].shape == value for name in ("exact", "error")) and len(value) in (1, 2)
+    types = {name: "b" if name == "in_domain" else "f" for name in found}
+    value, alike = found["logpdf"].shape, ("exact", "error", *(set(_LATER_ARRAYS) & set(found)))
+    shapes = {"theta": (*value[:1], *found["theta"].shape[1:2]), "in_domain": value[:1], **dict.fromkeys(alike, value)}
+    shapes["gradient"] = (*value, *found["theta"].shape[1:2])
     if (
-        not same
-        or any(len(a) != n for a in found.values())
-        or found["gradient"].shape != (*value, *found["theta"].shape[1:])
+        len(value) not in (1, 2)
+        or found["theta"].ndim != 2
+        or any(found[name].shape != shape for name, shape in shapes.items())
+        or any(found[name].dtype.kind != kind for name, kind in types.items())
     ):
-        raise CorruptFile(f"{path}: its arrays have different shapes")
+        raise CorruptFile(f"{path}: its arrays have different shapes, or are not of numbers")
     return found

@@ -30,7 +30,10 @@ from ..tracing import tensorflow
 from .onnx_graph import METADATA_KEY, OPSET, OUTPUTS
 from .onnx_nodes import onnx_package
 
-__all__ = ["OPERATORS", "Answers", "KerasModel", "OnnxModel", "SavedModel", "check_onnx", "read_ensemble"]
+__all__ = [
+    *("OPERATORS", "Answers", "KerasModel", "OnnxModel", "SavedModel"),
+    *("check_onnx", "metadata_keys", "read_ensemble"),
+]
 
 Answers = dict[str, np.ndarray]
 
@@ -59,12 +62,11 @@ ROWS = 256
 
 
 def _contents(path: Path) -> bytes:
-    try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise SafetyError(f"{path}: larger than the {MAX_FILE_BYTES} bytes a published model may have")
-        return path.read_bytes()
-    except FileNotFoundError as error:
-        raise MissingArtifact(f"{path} does not exist; is this a published model?") from error
+    if not path.is_file():  # a folder, a pipe or a device neither
+        raise MissingArtifact(f"{path} is no file; is this a published model?")
+    if path.stat().st_size > MAX_FILE_BYTES:
+        raise SafetyError(f"{path}: larger than the {MAX_FILE_BYTES} bytes a published model may have")
+    return path.read_bytes()
 
 
 def _refuse_foreign(model: Any, where: str) -> None:
@@ -93,7 +95,8 @@ def _check_interface(model: Any, where: str) -> None:
         return value.type.tensor_type.elem_type, len(value.type.tensor_type.shape.dim)
 
     inputs = {v.name: signature(v) for v in model.graph.input}
-    if inputs != {"theta": (types.DOUBLE, 2)} or model.graph.input[0].type.tensor_type.shape.dim[1].dim_value < 1:
+    shape = [d.dim_value for v in model.graph.input for d in v.type.tensor_type.shape.dim]
+    if inputs != {"theta": (types.DOUBLE, 2)} or shape[0] != 0 or shape[1] < 1:
         raise SchemaError(f"{where}: its inputs are {sorted(inputs)}; expected one, theta double [batch, d]")
     outputs = {v.name: signature(v) for v in model.graph.output}
     rank = 2 if outputs.get("logpdf") == (types.DOUBLE, 2) else 1  # with heads, or without
@@ -129,6 +132,24 @@ def _metadata(model: Any, where: str) -> dict[str, Any]:
     return found
 
 
+def _parsed(data: bytes, where: str) -> Any:
+    from google.protobuf.message import DecodeError
+
+    try:
+        return onnx_package().load_model_from_string(data)
+    except DecodeError as error:
+        raise CorruptFile(f"{where}: not an ONNX file ({error})") from error
+
+
+def metadata_keys(path: Path) -> list[str]:
+    """Names of the metadata of any ONNX file, which tell whose it is; nothing else is looked at.
+
+    Raises:
+        MissingArtifact, SafetyError, CorruptFile: no file, too large a file, no ONNX file.
+    """
+    return [p.key for p in _parsed(_contents(path), str(path)).metadata_props]
+
+
 def check_onnx(data: bytes, where: str) -> tuple[Any, dict[str, Any]]:
     """Parse an ONNX file and hold it against everything a published surrogate is; returns model and metadata.
 
@@ -137,13 +158,7 @@ def check_onnx(data: bytes, where: str) -> tuple[Any, dict[str, Any]]:
         SafetyError: foreign operators, external data, subgraphs, absurd sizes.
         SchemaError: other inputs, outputs, ranks or metadata than ours.
     """
-    onnx = onnx_package()
-    from google.protobuf.message import DecodeError
-
-    try:
-        model = onnx.load_model_from_string(data)
-    except DecodeError as error:
-        raise CorruptFile(f"{where}: not an ONNX file ({error})") from error
+    model = _parsed(data, where)
     _refuse_foreign(model, where)
     _check_interface(model, where)
     metadata = _metadata(model, where)
@@ -197,7 +212,10 @@ class OnnxModel:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        try:
+            self._session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # its own exceptions have no common name
+            raise CorruptFile(f"{path}: onnxruntime refuses it ({str(error).splitlines()[0][:200]})") from error
         self._names = [output.name for output in self._session.get_outputs()]
         self._threads = threads or os.cpu_count() or 1
 

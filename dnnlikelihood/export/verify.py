@@ -20,15 +20,15 @@ from typing import Any, Literal
 import numpy as np
 
 from ..ensemble import Ensemble
-from ..errors import DnnLikelihoodError, IntegrityError, MissingArtifact, MissingDependency
+from ..errors import DnnLikelihoodError, IntegrityError, MissingArtifact, MissingDependency, SchemaError
 from ..jsonfiles import read_json, strict_loads
 from ..parameters import ParameterSpace
 from ..runlog import RunLog
 from ..store import check_manifest
-from .publish import MIN_REFERENCE, TOLERANCE, read_reference, tolerated
+from .publish import CARRIED, MIN_REFERENCE, TOLERANCE, read_reference, tolerated
 from .runtimes import Answers, KerasModel, OnnxModel, SavedModel
 
-__all__ = ["Row", "VerifyReport", "verify"]
+__all__ = ["N_DIFFERENCES", "Row", "VerifyReport", "slopes_in_tolerances", "verify"]
 
 Status = Literal["passed", "failed", "skipped"]
 N_DIFFERENCES = 5
@@ -51,7 +51,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class VerifyReport:
-    """All checks of one folder."""
+    """All checks of one folder, or of one file."""
 
     folder: str
     rows: tuple[Row, ...]
@@ -66,7 +66,8 @@ class VerifyReport:
         rows = [
             {"check": r.check, "status": r.status, "detail": r.detail, "numbers": dict(r.numbers)} for r in self.rows
         ]
-        return {"schema": "verify/1", "folder": self.folder, "passed": self.passed, "rows": rows}
+        about = {"schema": "verify/1", "folder": self.folder, "passed": self.passed}
+        return {**about, "tolerance": TOLERANCE, "rows": rows}
 
 
 class _Folder:
@@ -126,6 +127,9 @@ def _pairs(f: _Folder) -> tuple[str, Numbers]:
     heads = [head["name"] for head in f.metadata["output"].get("heads", ())]
     if f.reference["logpdf"].shape != ((n, len(heads)) if heads else (n,)):
         raise IntegrityError(f"reference of shape {f.reference['logpdf'].shape} for heads {heads or 'none'}")
+    shape, d = f.reference["theta"].shape, len(f.metadata["parameters"])
+    if shape[1] != d:
+        raise IntegrityError(f"reference points of shape {shape} for {d} parameters")
     off = f.reference["logpdf"] - f.reference["exact"]
     return "reference pairs are there", {"points": n, "rmse_nats": float(np.sqrt(np.mean(off**2)))}
 
@@ -134,9 +138,16 @@ def _one_model(f: _Folder) -> tuple[str, Numbers]:
     values, gradients = f.onnx("model.onnx"), f.onnx("model_gradient.onnx")
     if not values.metadata.get("fingerprint") == gradients.metadata.get("fingerprint") == f.metadata["fingerprint"]:
         raise IntegrityError("the graphs and metadata.json carry different fingerprints")
+    differ = [key for key in CARRIED for g in (values, gradients) if g.metadata.get(key) != f.metadata[key]]
+    if differ:
+        raise IntegrityError(f"metadata.json and the graphs say different things of {', '.join(dict.fromkeys(differ))}")
     a, b = values.ensemble.arrays(), gradients.ensemble.arrays()
     if a.keys() != b.keys() or not all(np.array_equal(a[name], b[name]) for name in a):
         raise IntegrityError("the two graphs hold different weights")
+    granted = f.reference.get("tolerance")
+    nats = tolerated(values.ensemble, f.reference["theta"], f.reference["logpdf"])
+    if granted is not None and not np.allclose(granted, nats, rtol=1e-6, atol=0):
+        raise IntegrityError("reference.npz grants other tolerances than those of the published rule")
     if list(values.ensemble.heads) != [head["name"] for head in f.metadata["output"].get("heads", ())]:
         raise IntegrityError("the graphs and metadata.json name different heads")
     return "both graphs are safe and hold one ensemble", {"weights": values.ensemble.n_weights}
@@ -163,11 +174,10 @@ def _numpy(f: _Folder) -> tuple[str, Numbers]:
     return "the arrays in model.onnx, by NumPy alone", f.compare(answers, ensemble)
 
 
-def _differences(f: _Folder) -> tuple[str, Numbers]:
-    ensemble = f.onnx("model.onnx").ensemble
-    theta = f.reference["theta"][:N_DIFFERENCES]
+def slopes_in_tolerances(ensemble: Ensemble, theta: np.ndarray, gradient: np.ndarray) -> float:
+    """How far gradients (n, d), or (n, H, d), are off the differences of the arrays, as a multiple of the tolerance."""
     n, d = theta.shape
-    gradient = f.reference["gradient"][:N_DIFFERENCES].reshape(n, -1, d)
+    gradient = gradient.reshape(n, -1, d)
     hull = ensemble.hull
     step = 2.5e-7 * (hull.high - hull.low)
     shift = np.diag(step)
@@ -178,7 +188,12 @@ def _differences(f: _Folder) -> tuple[str, Numbers]:
     up, down = (in_double(theta[:, None, :] + sign * shift) for sign in (1, -1))
     slope = np.swapaxes((up - down) / (2 * step[:, None]), 1, 2)
     limit = TOLERANCE["gradient"] * np.maximum(1.0, np.abs(gradient).max(axis=2, keepdims=True))
-    ratio = float(np.max(np.abs(slope - gradient) / limit))
+    return float(np.max(np.abs(slope - gradient) / limit))
+
+
+def _differences(f: _Folder) -> tuple[str, Numbers]:
+    theta, gradient = (f.reference[name][:N_DIFFERENCES] for name in ("theta", "gradient"))
+    ratio = slopes_in_tolerances(f.onnx("model.onnx").ensemble, theta, gradient)
     if not ratio <= 1:
         raise IntegrityError(f"the gradient is off the differences by {ratio:.3g} times the tolerance")
     return "the gradient against central differences of the arrays", {"gradient_in_tolerances": ratio}
@@ -200,6 +215,16 @@ def _keras(f: _Folder) -> tuple[str, Numbers]:
     return "model.keras", f.compare(KerasModel(f.path / "model.keras")(f.reference["theta"]))
 
 
+def _files(value: Any) -> list[str]:
+    """Strings in a recipe that are files of this machine: a stranger's folder does not say which of them are read."""
+    if isinstance(value, dict | list):
+        return [name for part in (value.values() if isinstance(value, dict) else value) for name in _files(part)]
+    try:
+        return [value] if isinstance(value, str) and Path(value).exists() else []
+    except (OSError, ValueError):  # no name a file could have
+        return []
+
+
 def _exact(f: _Folder) -> tuple[str, Numbers]:
     from ..sources import build
     from ..tracing import TracedDensity
@@ -209,7 +234,13 @@ def _exact(f: _Folder) -> tuple[str, Numbers]:
     recipe = f.metadata["source"]["recipe"]
     if recipe is None:
         raise _NotHere("the likelihood it was learned from has no recipe; its exact values cannot be computed again")
-    source = build(recipe["source"], recipe["arguments"])
+    named = _files(recipe["arguments"])
+    if named and not f.trust:
+        raise _NotHere(f"the recipe names the file {named[0]}; pass trust=True (--trust) to have it read")
+    try:
+        source = build(recipe["source"], recipe["arguments"])
+    except MemoryError as error:
+        raise IntegrityError("the likelihood of the recipe does not fit into the memory of this machine") from error
     truth = TracedDensity(
         source.log_likelihood, source.parameters, source.prior, f.metadata["kind"], source.dense_columns, source.chunk
     )
@@ -236,6 +267,15 @@ _CHECKS: dict[str, Callable[[_Folder], tuple[str, Numbers]]] = {
 _FOUNDATIONS = ("hashes", "documents", "reference")
 
 
+def _check_noun(folder: Path) -> None:
+    try:
+        noun = read_json(folder / "metadata.json").get("noun", "published")
+    except (DnnLikelihoodError, AttributeError):
+        return  # the checks say what is wrong with it
+    if noun != "published":
+        raise SchemaError(f"{folder} is not a published model: it holds a {noun}")
+
+
 def verify(folder: str | Path, *, trust: bool = False) -> VerifyReport:
     """Check a published folder.
 
@@ -244,12 +284,13 @@ def verify(folder: str | Path, *, trust: bool = False) -> VerifyReport:
         trust: whether the SavedModel, which is a program, may be run.
 
     Raises:
-        MissingArtifact: the folder is no published model at all.
+        MissingArtifact: the folder is no published model at all. SchemaError: it is another artifact.
     """
     if not any((Path(folder) / name).is_file() for name in ("metadata.json", "manifest.json", "model.onnx")):
         raise MissingArtifact(
             f"{folder} is not a published model: it has no metadata.json, manifest.json or model.onnx"
         )
+    _check_noun(Path(folder))
     f = _Folder(Path(folder), trust=trust)
     rows: list[Row] = []
     broken = ""

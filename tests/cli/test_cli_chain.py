@@ -82,6 +82,25 @@ def test_verify_passes_every_check(run, chain):
     assert "skipped" in shown, "a SavedModel is not run unless trusted, and that is said"
 
 
+def test_verify_says_what_it_tolerates(run, chain):
+    assert answer(run("verify", chain / "model", "--json"))["tolerance"]["logpdf"] == 1e-5
+
+
+def test_verify_one_file(run, chain, tmp_path):
+    """A graph away from its folder is held against itself; in its folder against its hash too."""
+    found = answer(run("verify", chain / "model" / "model_gradient.onnx", "--json"))
+    assert {row["check"]: row["status"] for row in found["rows"]} == dict.fromkeys(
+        ("hash", "graph", "onnxruntime", "differences"), "passed"
+    )
+    alone = shutil.copyfile(chain / "model" / "model.onnx", tmp_path / "model.onnx")
+    status = {row["check"]: row["status"] for row in answer(run("verify", alone, "--json"))["rows"]}
+    assert status == {"hash": "skipped", "graph": "passed", "onnxruntime": "passed", "differences": "skipped"}
+    shutil.copytree(chain / "model", tmp_path / "model")
+    with (tmp_path / "model" / "model.onnx").open("ab") as file:
+        file.write(b"\n\0")
+    assert "sha256 differs" in run("verify", tmp_path / "model" / "model.onnx", code=1).stdout
+
+
 def test_an_edited_file_fails(run, chain, tmp_path):
     shutil.copytree(chain / "model", tmp_path / "model")
     with (tmp_path / "model" / "README.md").open("a") as file:

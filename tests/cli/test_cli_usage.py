@@ -91,6 +91,10 @@ BAD = {
     "serve to everybody": (["serve", "{chain}/model", "--host", "0.0.0.0"], "a token is required"),
     "serve by a token that is none": (["serve", "{chain}/model", "--token-file", "{tmp}/list.json"], "visible ASCII"),
     "verify nothing": (["verify", "{tmp}/nothing"], "is not a folder"),
+    "verify an empty folder": (["verify", "{tmp}/empty"], "is not a published model"),
+    "verify samples": (["verify", "{chain}/samples"], "is not a published model"),
+    "verify a text": (["verify", "{tmp}/list.json"], "not an ONNX file"),
+    "verify a foreign graph": (["verify", "{tmp}/foreign.onnx"], "is not a published model"),
     "output exists": (["train", "{chain}/data", "--output", "{chain}/dnnlik"], "exists and is not replaced"),
     "output below a file": (["train", "{chain}/data", "--output", "{tmp}/list.json/new"], "no folder that you may"),
     "output of sample is no run": (["sample", "gaussian", "--output", "{tmp}"], "no run of a sampler"),
@@ -115,6 +119,7 @@ BAD = {
 @pytest.mark.parametrize("name", BAD)
 def test_bad_usage_and_input_end_with_2_and_lose_nothing(run, chain, tmp_path, name):
     (tmp_path / "empty").mkdir()
+    (tmp_path / "foreign.onnx").touch()  # protobuf reads nothing as an empty graph
     (tmp_path / "list.json").write_text("[1]")
     (tmp_path / "typo.json").write_text('{"source": "gaussian", "arguments": {"menu": [0]}}')
     (tmp_path / "api").mkdir()

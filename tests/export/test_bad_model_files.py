@@ -3,6 +3,7 @@
 Each ends in its own typed error, in little time and memory, with nothing run and nothing written.
 """
 
+import os
 import shutil
 import tracemalloc
 import zipfile
@@ -15,11 +16,21 @@ from onnx import TensorProto, helper
 from surrogates import publish_gaussian, random_ensemble
 
 import dnnlikelihood
-from dnnlikelihood.errors import CorruptFile, IntegrityError, LikelihoodError, SafetyError, SchemaError
+from dnnlikelihood.errors import (
+    CorruptFile,
+    IntegrityError,
+    LikelihoodError,
+    MissingArtifact,
+    SafetyError,
+    SchemaError,
+)
 from dnnlikelihood.export.onnx_graph import write_onnx
+from dnnlikelihood.export.publish import read_reference
 from dnnlikelihood.export.runtimes import KerasModel, OnnxModel
 from dnnlikelihood.export.verify import verify
+from dnnlikelihood.export.verify_file import verify_file
 from dnnlikelihood.jsonfiles import pretty, read_json
+from dnnlikelihood.npzfiles import write_npz
 from dnnlikelihood.store import _write_manifest
 
 
@@ -190,6 +201,39 @@ def test_two_arrays_of_one_name(graph, tmp_path):
         opened(graph, tmp_path)
 
 
+def test_an_operator_that_the_runtime_has_only_in_single_precision(graph, tmp_path):
+    """Allowed, well formed, and refused when the session is made."""
+    next(node for node in graph.graph.node if node.op_type == "Sqrt").op_type = "Selu"
+    with pytest.raises(CorruptFile, match="onnxruntime refuses"):
+        opened(graph, tmp_path)
+
+
+def test_a_graph_for_seven_points(graph, tmp_path):
+    graph.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 7
+    with pytest.raises(SchemaError, match="batch"):
+        opened(graph, tmp_path)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "model.onnx")
+    with pytest.raises(MissingArtifact, match="no file"):
+        OnnxModel(tmp_path / "model.onnx")
+    with pytest.raises(CorruptFile, match="no file"):
+        read_json(tmp_path / "model.onnx")
+
+
+def test_a_gradient_that_is_none_in_a_file_alone(tmp_path):
+    """The weights fit, the backward pass is another: only the differences see it."""
+    write_onnx(random_ensemble(), tmp_path / "m.onnx", gradient=True, metadata={"name": "test"})
+    assert verify_file(tmp_path / "m.onnx").passed
+    graph = onnx.load(tmp_path / "m.onnx")
+    share = next(t for t in graph.graph.initializer if t.name == "constant/share")
+    share.CopyFrom(onnx.numpy_helper.from_array(2 * onnx.numpy_helper.to_array(share), share.name))
+    onnx.save(graph, tmp_path / "m.onnx")
+    rows = {row.check: row.status for row in verify_file(tmp_path / "m.onnx").rows}
+    assert rows == {"hash": "skipped", "graph": "passed", "onnxruntime": "passed", "differences": "failed"}
+
+
 def test_a_cycle(graph, tmp_path):
     graph.graph.node[0].input[0] = graph.graph.node[-1].output[0]
     with pytest.raises(CorruptFile, match="valid"):
@@ -227,11 +271,56 @@ def edited(folder, **changes):
         {"source": "../../etc/passwd", "arguments": {}},
         {"source": "os:system", "arguments": {"command": "true"}},
         {"source": "gaussian", "arguments": {"mean": [0.0], "covariance": [[1.0]], "unknown": 1}},
+        {"source": "gaussian", "arguments": {"mean": [0.0]}},
     ],
 )
 def test_a_recipe_that_names_no_source(folder, recipe):
     edited(folder, source={**read_json(folder / "metadata.json")["source"], "recipe": recipe})
     assert "Error" in failed(folder)["exact"], "a typed error, and nothing was imported or called"
+
+
+def test_files_that_a_recipe_names_are_not_read_without_trust(folder, tmp_path):
+    """A stranger's folder does not choose which files of this machine are opened: a pipe would wait for ever."""
+    os.mkfifo(tmp_path / "pipe")
+    recipe = {"source": "histfactory", "arguments": {"workspace": str(tmp_path / "pipe")}}
+    edited(folder, source={**read_json(folder / "metadata.json")["source"], "recipe": recipe})
+    row = next(row for row in verify(folder).rows if row.check == "exact")
+    assert row.status == "skipped"
+    assert "pipe" in row.detail
+
+
+def test_words_that_the_graphs_do_not_say(folder):
+    """A domain written wider than it is, in metadata.json alone."""
+    about = read_json(folder / "metadata.json")
+    edited(folder, domain={**about["domain"], "high": [1e9] * 3})
+    assert "domain" in failed(folder)["graphs"]
+
+
+@pytest.mark.parametrize(
+    ("name", "edit"),
+    [
+        ("logpdf", lambda a: a.astype(str)),
+        ("tolerance", lambda a: a.astype(str)),
+        ("exact", lambda a: a + 1j),
+        ("in_domain", lambda a: a.astype(int)),
+        ("theta", lambda a: a[:, 0]),
+        ("theta", lambda _: np.array(1.0)),
+        ("gradient", lambda a: a[:, :2]),
+    ],
+)
+def test_reference_arrays_that_are_none(folder, name, edit):
+    pairs = read_reference(folder)
+    write_npz(folder / "reference.npz", {**pairs, name: edit(pairs[name])})
+    _write_manifest(folder)
+    assert failed(folder)["reference"].startswith("CorruptFile")
+
+
+def test_reference_points_of_another_model(folder):
+    pairs = read_reference(folder)
+    twice = {name: np.hstack([pairs[name]] * 2) for name in ("theta", "gradient")}
+    write_npz(folder / "reference.npz", {**pairs, **twice})
+    _write_manifest(folder)
+    assert "3 parameters" in failed(folder)["reference"]
 
 
 def test_a_folder_that_is_a_link_to_elsewhere(folder, tmp_path):

@@ -1,7 +1,7 @@
 """Published folders read by C++ programs: built, run, and held against the reference points; and spoiled ones refused.
 
-What a machine lacks is skipped by name. ONNX Runtime's headers are in no Python package: unpack a release and set
-ORT_ROOT to it.
+What a machine lacks is skipped by name. ONNX Runtime's library is in its Python wheel, its headers are in no package:
+unless ORT_ROOT names an unpacked release, a header written here stands for them.
 """
 
 import importlib.util
@@ -28,7 +28,7 @@ ABOUT = {"fingerprint": "0" * 64, "licence": "CC0-1.0", "output": {"definition":
 PROGRAMS = {
     "with_openvino": "the wheel openvino (pip install openvino)",
     "with_tensorflow": "the wheel tensorflow",
-    "with_onnxruntime": "ORT_ROOT, the folder of an unpacked release of ONNX Runtime",
+    "with_onnxruntime": "the wheel onnxruntime, or ORT_ROOT, the folder of an unpacked release",
     "with_header": "nothing",
 }
 
@@ -48,6 +48,55 @@ def package_folder(name):
     return "" if found is None else Path(found.origin).parent
 
 
+ORT_FUNCTIONS = {
+    2: "const char* (*GetErrorMessage)(const OrtStatus*)",
+    3: "OrtStatus* (*CreateEnv)(int, const char*, OrtEnv**)",
+    7: "OrtStatus* (*CreateSession)(const OrtEnv*, const char*, const OrtSessionOptions*, OrtSession**)",
+    9: "OrtStatus* (*Run)(OrtSession*, const void*, const char* const*, const OrtValue* const*, size_t, "
+    "const char* const*, size_t, OrtValue**)",
+    10: "OrtStatus* (*CreateSessionOptions)(OrtSessionOptions**)",
+    24: "OrtStatus* (*SetIntraOpNumThreads)(OrtSessionOptions*, int)",
+    49: "OrtStatus* (*CreateTensorWithDataAsOrtValue)(const OrtMemoryInfo*, void*, size_t, const int64_t*, size_t, "
+    "int, OrtValue**)",
+    51: "OrtStatus* (*GetTensorMutableData)(OrtValue*, void**)",
+    64: "OrtStatus* (*GetTensorShapeElementCount)(const OrtTensorTypeAndShapeInfo*, size_t*)",
+    65: "OrtStatus* (*GetTensorTypeAndShape)(const OrtValue*, OrtTensorTypeAndShapeInfo**)",
+    69: "OrtStatus* (*CreateCpuMemoryInfo)(int, int, OrtMemoryInfo**)",
+    93: "void (*ReleaseStatus)(OrtStatus*)",
+    96: "void (*ReleaseValue)(OrtValue*)",
+    99: "void (*ReleaseTensorTypeAndShapeInfo)(OrtTensorTypeAndShapeInfo*)",
+    100: "void (*ReleaseSessionOptions)(OrtSessionOptions*)",
+}
+"""What with_onnxruntime.cpp calls, by its place in the table of functions, which no release changes."""
+
+
+def ort_root(folder):
+    """ORT_ROOT, or the library of the wheel beside a header that declares just those functions."""
+    package = package_folder("onnxruntime")
+    found = sorted(package.glob("capi/libonnxruntime.so.*")) if package else []
+    if "ORT_ROOT" in os.environ or not found:
+        return os.environ.get("ORT_ROOT", "")
+    for part in ("include", "lib"):
+        (folder / part).mkdir(parents=True)
+    for name in ("libonnxruntime.so", "libonnxruntime.so.1"):
+        (folder / "lib" / name).symlink_to(found[0])
+    kinds = ["Status", "Env", "Session", "SessionOptions", "MemoryInfo", "Value", "TensorTypeAndShapeInfo"]
+    table = [ORT_FUNCTIONS.get(i, f"void (*function_{i})()") for i in range(max(ORT_FUNCTIONS) + 1)]
+    text = [
+        "#pragma once\n#include <cstddef>\n#include <cstdint>",
+        *(f"struct Ort{kind};" for kind in kinds),
+        "enum { ONNX_TENSOR_ELEMENT_DATA_TYPE_DOUBLE = 11, ORT_LOGGING_LEVEL_WARNING = 2 };",
+        "enum { OrtArenaAllocator = 1, OrtMemTypeDefault = 0 };",
+        "struct OrtApi {",
+        *(f"    {function};" for function in table),
+        "};",
+        "struct OrtApiBase { const OrtApi* (*GetApi)(uint32_t); const char* (*GetVersionString)(); };",
+        'extern "C" const OrtApiBase* OrtGetApiBase();',
+    ]
+    (folder / "include" / "onnxruntime_c_api.h").write_text("\n".join(text) + "\n")
+    return folder
+
+
 @pytest.fixture(scope="session")
 def programs(tmp_path_factory):
     """The folder with the programs that could be built here."""
@@ -57,7 +106,7 @@ def programs(tmp_path_factory):
     roots = {
         "OpenVINO_ROOT": package_folder("openvino"),
         "TENSORFLOW_ROOT": package_folder("tensorflow"),
-        "ORT_ROOT": os.environ.get("ORT_ROOT", ""),
+        "ORT_ROOT": ort_root(build / "ort"),
         "MODEL_HPP": made,
     }
     configured = run("cmake", "-S", EXAMPLES, "-B", build, *(f"-D{name}={path}" for name, path in roots.items()))
@@ -134,6 +183,17 @@ def test_one_wrong_number_is_found(programs, name, tmp_path):
     done = run(programs / "with_header", spoiled(tmp_path, name))
     assert done.returncode == 1, done.stdout + done.stderr
     assert report(done)["agrees"] is False
+
+
+@pytest.mark.parametrize(("tolerance", "code"), [(0.2, 0), (0.05, 1), (np.nan, 1)])
+def test_the_tolerance_is_that_of_the_reference(programs, tolerance, code, tmp_path):
+    """A logpdf off by 0.1 nats is within 0.2, and not within 0.05, and nothing is within NaN."""
+    arrays = read_reference(MODEL)
+    arrays["tolerance"] = np.full_like(arrays["logpdf"], tolerance)
+    arrays["logpdf"][17] += 0.1
+    write_npz(tmp_path / "reference.npz", arrays)
+    done = run(programs / "with_header", tmp_path)
+    assert done.returncode == code, done.stdout + done.stderr
 
 
 def test_every_program_can_say_no(program, tmp_path):

@@ -14,6 +14,7 @@ from dnnlikelihood.export.card import card_files
 from dnnlikelihood.export.publish import Reference, publish, read_reference
 from dnnlikelihood.export.verify import verify
 from dnnlikelihood.jsonfiles import pretty, read_json, strict_loads
+from dnnlikelihood.npzfiles import write_npz
 from dnnlikelihood.parameters import Parameter, ParameterSpace
 from dnnlikelihood.priors import Normal, Prior
 from dnnlikelihood.runlog import RunLog
@@ -114,6 +115,23 @@ def test_a_wrong_domain_flag_is_caught(folder):
 def test_an_exact_value_that_the_source_does_not_give_is_caught(folder):
     spoil(folder, exact=read_reference(folder)["exact"] + 1e-6)
     assert status(verify(folder))["exact"] == "failed"
+
+
+def test_the_reference_grants_what_the_rule_grants(folder):
+    """1e-5 nats, or of the networks' part of logpdf where that is more; wider tolerances are caught."""
+    pairs, ensemble = read_reference(folder), gaussian_ensemble()
+    residual = pairs["logpdf"] - ensemble.baseline_logpdf(pairs["theta"])[:, 0]
+    np.testing.assert_allclose(pairs["tolerance"], 1e-5 * np.maximum(1.0, np.abs(residual)), rtol=1e-12)
+    spoil(folder, tolerance=100 * pairs["tolerance"])
+    assert status(verify(folder))["graphs"] == "failed"
+
+
+def test_folders_from_before_the_tolerances_are_read(folder):
+    pairs = read_reference(folder)
+    del pairs["tolerance"]
+    write_npz(folder / "reference.npz", pairs)
+    _write_manifest(folder)
+    assert verify(folder).passed
 
 
 def test_graphs_of_two_models_are_caught(folder, tmp_path):

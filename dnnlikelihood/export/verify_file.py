@@ -1,0 +1,111 @@
+"""`verify` of one ONNX file that came without its folder.
+
+It is held against itself: it has to be a safe graph of ours, ONNX Runtime has to give what NumPy makes of the arrays
+inside, at points of its own domain, and its gradient has to be their slope. The hash is compared if the manifest it was
+published with lies beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from ..ensemble import Ensemble
+from ..errors import DnnLikelihoodError, IntegrityError, MissingDependency, SchemaError
+from ..store import check_file
+from .onnx_graph import METADATA_KEY
+from .publish import tolerated
+from .runtimes import OnnxModel, metadata_keys
+from .verify import N_DIFFERENCES, Row, VerifyReport, slopes_in_tolerances
+
+__all__ = ["verify_file"]
+
+N_POINTS = 200
+
+
+def _hash(path: Path) -> Row:
+    if not (path.parent / "manifest.json").is_file():
+        return Row("hash", "skipped", "no manifest lies beside the file; `dnnlik verify FOLDER` would compare its hash")
+    check_file(path.parent, path.name)
+    return Row("hash", "passed", "the file has the hash it was published with")
+
+
+def _graph(path: Path) -> Row:
+    model = OnnxModel(path, threads=1)
+    numbers = {"parameters": float(model.n_parameters), "weights": float(model.ensemble.n_weights)}
+    return Row("graph", "passed", "a safe graph that holds one ensemble", numbers)
+
+
+def _runtime(path: Path) -> Row:
+    model = OnnxModel(path, threads=1)
+    ensemble = model.ensemble
+    theta = _inside(ensemble)
+    answers = model(theta)
+    expected = ensemble.heads_logpdf(theta).mean(axis=1).reshape(answers["logpdf"].shape)
+    ratio = float(np.max(np.abs(answers["logpdf"] - expected) / tolerated(ensemble, theta, expected)))
+    if not ratio <= 1:
+        raise IntegrityError(f"logpdf is off what the arrays give by {ratio:.3g} times the tolerance")
+    if not answers["in_domain"].all():
+        raise IntegrityError("the graph calls points of its own domain outside")
+    return Row("onnxruntime", "passed", "onnxruntime against the arrays by NumPy", {"logpdf_in_tolerances": ratio})
+
+
+def _slopes(path: Path) -> Row:
+    model = OnnxModel(path, threads=1)
+    theta = _inside(model.ensemble)[:N_DIFFERENCES]
+    answers = model(theta)
+    if "gradient" not in answers:
+        return Row("differences", "skipped", "the graph has no gradient")
+    ratio = slopes_in_tolerances(model.ensemble, theta, answers["gradient"])
+    if not ratio <= 1:
+        raise IntegrityError(f"the gradient is off the differences by {ratio:.3g} times the tolerance")
+    what = "the gradient against central differences of the arrays"
+    return Row("differences", "passed", what, {"gradient_in_tolerances": ratio})
+
+
+def _inside(ensemble: Ensemble) -> np.ndarray:
+    """(n, d) points of the domain: its centre, and what a ray in a random direction meets on its way out."""
+    hull, rng = ensemble.hull, np.random.default_rng(0)
+    ray = rng.normal(size=(N_POINTS, hull.whitening.shape[1]))
+    length = hull.radius * rng.uniform(0, 1, N_POINTS) / np.linalg.norm(ray, axis=1)
+    theta = np.vstack([hull.center, hull.center + (ray * length[:, None]) @ np.linalg.pinv(hull.whitening)])
+    inside = theta[ensemble.in_domain(theta)]
+    if not len(inside):
+        raise IntegrityError("no point of its ellipsoid lies in its domain")
+    return inside
+
+
+_CHECKS: dict[str, Callable[[Path], Row]] = {
+    "hash": _hash,
+    "graph": _graph,
+    "onnxruntime": _runtime,
+    "differences": _slopes,
+}
+
+
+def verify_file(path: str | Path) -> VerifyReport:
+    """Check `model.onnx` or `model_gradient.onnx` alone.
+
+    Raises:
+        MissingArtifact, CorruptFile: no file, or no ONNX file.
+        SchemaError: a graph that is not ours, and does not claim to be.
+    """
+    path = Path(path)
+    if METADATA_KEY not in metadata_keys(path):
+        raise SchemaError(f"{path} is not a published model: its metadata has no entry {METADATA_KEY!r}")
+    rows: list[Row] = []
+    broken = ""
+    for name, check in _CHECKS.items():
+        if broken:
+            rows.append(Row(name, "skipped", f"the check {broken!r} failed"))
+            continue
+        try:
+            rows.append(check(path))
+        except MissingDependency as reason:
+            rows.append(Row(name, "skipped", str(reason)))
+        except DnnLikelihoodError as error:
+            rows.append(Row(name, "failed", f"{type(error).__name__}: {error}"))
+            broken = name if name in ("hash", "graph") else ""
+    return VerifyReport(str(path), tuple(rows))
