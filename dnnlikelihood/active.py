@@ -42,6 +42,7 @@ __all__ = [
     "Round",
     "accurate",
     "active_data",
+    "drawn_in",
     "lessons",
     "own_minimisers",
     "own_posterior",
@@ -49,6 +50,10 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 VALIDATION_SHARE = 0.08
+FAR = 10.0
+"""Times the reach: rows higher than this are drawn in, else the walls of a wide box would be all there is to learn."""
+PROBED = 256
+HALVINGS = 40
 SOFT = 0.2
 """Nats. The limit of the definition, 0.05, would leave too little weight on the walls that hold valleys together."""
 
@@ -118,6 +123,28 @@ def lessons(data: Data) -> Data:
     """The rows with the weights of the formula above, counted from the highest of them."""
     logpdf = data.logpdf()
     return data.with_weights(1 / np.maximum(1.0, 0.01 / SOFT * (logpdf.max() - logpdf)) ** 2)
+
+
+def drawn_in(truth: LogDensity, known: Valleys, theta: np.ndarray, reach: float) -> np.ndarray:
+    """Points (n, d), those beyond FAR times the reach moved half way to the deepest valley until they are not.
+
+    If none of the first 256 is that high, all stay as they are, which saves their evaluation.
+    """
+    theta, deepest = theta.copy(), known.theta[0]
+
+    def far(rows: np.ndarray) -> np.ndarray:
+        labels = truth.label(theta[rows])
+        return rows[labels.ok & (labels.value < known.logpdf[0] - FAR * reach)]
+
+    if not len(far(np.arange(min(PROBED, len(theta))))):
+        return theta
+    todo = far(np.arange(len(theta)))
+    for _ in range(HALVINGS):
+        if not len(todo):
+            break
+        theta[todo] = deepest + 0.5 * (theta[todo] - deepest)
+        todo = far(todo)
+    return theta
 
 
 def own_posterior(
@@ -217,7 +244,8 @@ class _Rounds:
         _, _, hess = self.truth.logpdf_grad_hess(self.valleys.theta)
         half = c.n_first // 2
         theta = laplace(self.valleys, hess, half, rng, low, high, c.reach)
-        theta = np.concatenate([theta, shrunken(self.valleys, c.n_first - half, rng, low, high), self.valleys.theta])
+        wide = drawn_in(self.truth, self.valleys, shrunken(self.valleys, c.n_first - half, rng, low, high), c.reach)
+        theta = np.concatenate([theta, wide, self.valleys.theta])
         self.data = self.label("rows_first", theta[self.truth.support(theta)], "first", 0)
 
     @property

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from .active import ActiveConfig, ActiveLesson, active_data, lessons, own_minimisers, own_posterior
+from .active import ActiveConfig, ActiveLesson, active_data, drawn_in, lessons, own_minimisers, own_posterior
 from .config import Config, require
 from .data import Data
 from .dnnlik import DnnLik
@@ -105,8 +105,9 @@ def first_design(truth: LogDensity, known: Valleys, n: int, seed: int, reach: fl
     """(<= n, d) new points of the distribution that the first rows have."""
     rng, (low, high) = np.random.default_rng(seed), limits(truth)
     hess = truth.logpdf_grad_hess(known.theta)[2]
-    theta = [laplace(known, hess, n // 2, rng, low, high, reach), shrunken(known, n - n // 2, rng, low, high)]
-    points = rng.permutation(np.concatenate(theta))
+    near = laplace(known, hess, n // 2, rng, low, high, reach)
+    wide = drawn_in(truth, known, shrunken(known, n - n // 2, rng, low, high), reach)
+    points = rng.permutation(np.concatenate([near, wide]))
     return points[truth.support(points)]
 
 

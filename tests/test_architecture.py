@@ -17,6 +17,7 @@ OUTER = {
     "server",
     "learn",
     "learn_plots",
+    "learn_eft",
     "learn_profiled",
     "learn_workspace",
     "curriculum",
