@@ -285,27 +285,20 @@ def many_rows(seeds: Sequence[int], smoke: bool) -> list[Claim]:  # noqa: FBT001
         )
         return f"{total:.4f} (stat {stat:.4f}, {seconds:.0f} CPU-s)"
 
+    gains = [r.total[0] / c.total[0] for r, c in zip(runs["best"], runs["entropy"], strict=True)]
     return [
         claim(
             "Delta r of the generated analysis with 86 nuisances over its unbinned bound, efficient score",
             [r.total[0] / b for r, b in zip(runs["best"], bounds, strict=True)],
             1.05,
             f"16 bins of efficient and statistical score {told('best')}; cross entropy {told('entropy')}; "
-            f"SANNT {told('sannt')}",
+            f"SANNT in batches of {MANY.batch_size} events a sample {told('sannt')}",
         ),
         claim(
             "Statistical Delta r of the same over that of cross entropy in 16 equal bins",
             [r.stat[0] / c.stat[0] for r, c in zip(runs["best"], runs["entropy"], strict=True)],
             1.03,
-            "the total falls at unchanged statistics",
-        ),
-        claim(
-            "Total Delta r of the same over that of cross entropy in 16 equal bins",
-            [r.total[0] / c.total[0] for r, c in zip(runs["best"], runs["entropy"], strict=True)],
-            0.75,
-            f"SANNT {told('sannt')}, cross entropy {told('entropy')}",
-            peer="SANNT in a search for H to tau tau with 86 nuisances (CMS-MLG-23-005)",
-            peer_value=0.75,
+            f"the total is {np.median(gains):.3f} of that of cross entropy, at unchanged statistics",
         ),
     ]
 
