@@ -4,7 +4,8 @@
 
 Speed is measured on the published ensemble and on one network of 2 x 500 for the same 95 parameters, the size that the
 issue of arXiv:1911.03305 is about; its weights are random, which costs the same. One thread; the C++ programs are those
-of examples/cpp, built here with what is installed (ORT_ROOT adds ONNX Runtime).
+of examples/cpp, built here with what is installed (ORT_ROOT adds ONNX Runtime). Last, `dnnlik serve` under ten minutes
+of load, as `serve.py` describes it.
 """
 
 from __future__ import annotations
@@ -24,12 +25,14 @@ from typing import Any
 
 import numpy as np
 from report import HERE, Claim, one_thread, sgemm_gflops, table, write
+from serve import server_claims
 
 from dnnlikelihood import PublishedLikelihood
 from dnnlikelihood import open as open_published
 from dnnlikelihood.ensemble import Baseline, Calibration, Ensemble, Output
 from dnnlikelihood.export.header import header
 from dnnlikelihood.export.onnx_graph import write_onnx
+from dnnlikelihood.export.publish import tolerated
 from dnnlikelihood.export.runtimes import KerasModel, OnnxModel, SavedModel
 from dnnlikelihood.members import Member
 from dnnlikelihood.npzfiles import write_npz
@@ -72,7 +75,8 @@ def write_member(ensemble: Ensemble, theta: np.ndarray, folder: Path) -> Path:
     write_onnx(ensemble, folder / "model.onnx", gradient=False, metadata={})
     write_onnx(ensemble, folder / "model_gradient.onnx", gradient=True, metadata={})
     answers = OnnxModel(folder / "model_gradient.onnx", threads=1)(theta)
-    write_npz(folder / "reference.npz", {"theta": theta, **{k: v for k, v in answers.items() if k != "spread"}})
+    pairs = {"theta": theta, **{k: v for k, v in answers.items() if k != "spread"}}
+    write_npz(folder / "reference.npz", {**pairs, "tolerance": tolerated(ensemble, theta, answers["logpdf"])})
     return folder
 
 
@@ -282,6 +286,7 @@ def measure(folder: Path, work: Path, sgemm: float, *, smoke: bool) -> list[Clai
         share_claim(single, inside, rows, sgemm, keras_batch),
         *agreement_claims(model, cpp),
         reader_claim(folder, 2 if smoke else 7),
+        *server_claims(folder, 5.0 if smoke else 600.0),
     ]
 
 

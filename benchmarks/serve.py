@@ -1,6 +1,6 @@
 """`dnnlik serve` under load: single points, one request in a hundred malformed, every answer held against the file's.
 
-    python benchmarks/serve.py [--model FOLDER] [--seconds 600] [--smoke] [--output FOLDER]
+    python benchmarks/serve.py [--model FOLDER] [--seconds 600]         prints; export.py keeps the result
 
 Four clients on keep-alive connections ask as fast as they are answered, so that the server is never idle. Server and
 clients share the machine.
@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from report import HERE, Claim, sgemm_gflops, table, write
+from report import HERE, Claim, table
 
 import dnnlikelihood
 
@@ -161,14 +161,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=Path, default=HERE.parent / "saved_models" / "toy_lhc")
     parser.add_argument("--seconds", type=float, default=600.0)
-    parser.add_argument("--smoke", action="store_true", help="ten seconds: does it run?")
-    parser.add_argument("--output", type=Path, help="folder of serve.json; results/, or runs/smoke for --smoke")
     arguments = parser.parse_args()
-    started, sgemm = time.perf_counter(), sgemm_gflops()
-    claims = server_claims(arguments.model, 10.0 if arguments.smoke else arguments.seconds)
-    output = arguments.output or (HERE.parent / "runs" / "smoke" if arguments.smoke else HERE / "results")
-    print(write("serve", claims, started, sgemm, output))
-    table(claims)
+    table(server_claims(arguments.model, arguments.seconds))
 
 
 if __name__ == "__main__":

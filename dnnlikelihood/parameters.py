@@ -59,6 +59,8 @@ class Parameter:
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name.strip():
             raise ParameterError(f"a parameter needs a name, got {self.name!r}")
+        if not self.name.isprintable():
+            raise ParameterError(f"the name of a parameter is one line of visible characters, got {self.name!r}")
         if self.role not in ("poi", "nuisance", "input"):
             raise ParameterError(f"parameter {self.name!r}: role {self.role!r} is none of poi, nuisance, input")
         if not isinstance(self.bounds, Sequence) or len(self.bounds) != 2:

@@ -57,6 +57,7 @@ def test_points_by_name():
         (lambda: Parameter(name="a", bounds=(2.0, 1.0)), "low < high"),
         (lambda: Parameter(name="a", bounds=(math.nan, 1.0)), "no NaN"),
         (lambda: Parameter(name="a", bounds=("0", "1")), "'a': a bound must be a number, got '0'"),
+        (lambda: Parameter(name="a\nb"), "visible characters"),
         (lambda: Parameter(name="a", bounds=3.0), r"must be \(low, high\), got 3.0"),
         (lambda: Parameter(name="a", start="1"), "a kink or start must be a number"),
         (lambda: Parameter(name="a", kinks=(1.0, 0.0)), "must ascend"),

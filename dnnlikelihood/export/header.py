@@ -64,6 +64,16 @@ def _text(value: str) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
+def _comment(*words: str) -> str:
+    r"""A line of comment, whatever the words: neither a line break nor a backslash at its end lets the next line in.
+
+    >>> _comment("CC0\nint evil();", "a\\")
+    '// CC0 int evil(); a.'
+    """
+    line = " ".join(" ".join(words).split()).encode("utf-8", "replace").decode()
+    return f"// {line.rstrip(chr(92))}." if line.endswith(chr(92)) else f"// {line}"
+
+
 def _namespace(name: str) -> str:
     """The model's name as an identifier.
 
@@ -149,8 +159,8 @@ def header(ensemble: Ensemble, metadata: Mapping[str, Any]) -> str:
     parameters = ", ".join(_text(p["name"]) for p in metadata["parameters"])
     heads = ", ".join(_text(output.name) for output in ensemble.outputs)
     lines = [
-        f"// {metadata['name']}: {' '.join(metadata['output']['definition'].split())}",
-        f"// Licence {metadata['licence']}. Written by dnnlikelihood; do not edit.",
+        _comment(f"{metadata['name']}:", metadata["output"]["definition"]),
+        _comment(f"Licence {metadata['licence']}. Written by dnnlikelihood; do not edit."),
         "#pragma once",
         *(f"#include <{part}>" for part in ("algorithm", "array", "cmath", "cstddef", "utility", "vector")),
         f"\nnamespace dnnlik::{name} {{\n",

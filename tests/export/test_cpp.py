@@ -304,6 +304,22 @@ def test_the_header_says_whose_it_is(tmp_path):
     assert "0 at its maximum" in text.splitlines()[0]
 
 
+@pytest.mark.parametrize(
+    "word", ["CC0\nint evil;", "CC0\rint evil;", "CC0\u2028int evil;", "CC0 \\", "CC0 \\\n", "CC0\ud800"]
+)
+def test_words_of_a_stranger_stay_in_their_comment(word):
+    """Licence and definition come from metadata.json, and end in a file that somebody compiles."""
+    e = random_ensemble(members=1, widths=(3, 3))
+    about = {"name": "m", "parameters": [{"name": f"x{i}"} for i in range(6)], "fingerprint": "0" * 64}
+    text = header(e, {**about, "licence": word, "output": {"definition": word}})
+    first, second, third = text.encode("utf-8").decode().split("\n")[:3]
+    assert first.startswith("// m: CC0")
+    assert second.startswith("// Licence CC0")
+    assert third == "#pragma once"
+    assert not first.endswith("\\")
+    assert len(first.splitlines()) == len(second.splitlines()) == 1
+
+
 def test_headers_that_are_not_written(tmp_path):
     folder = publish_gaussian(tmp_path / "model")
     write_header(folder, tmp_path / "model.hpp")
