@@ -3,6 +3,7 @@
     learn                       the whole chain in one command
     sample  label  train        its steps, each of which continues when it was killed
     infer  agree                questions to truth and surrogate, and their comparison
+    scan                        one or two parameters, frozen or profiled, with intervals
     limit                       upper limits and CLs of signals
     compare                     the tables of the original paper
     discriminant                classifiers trained on the uncertainty they lead to
@@ -28,6 +29,7 @@ from .learn import learn
 from .limits import limit
 from .publish import card, export, verify
 from .sample import label, sample
+from .scan import scan
 from .serve import serve
 from .train import train
 
@@ -52,6 +54,21 @@ def main() -> None:
     """
 
 
-_COMMANDS = (learn, sample, label, train, infer, agree, limit, export, verify, card, header, serve, compare)
-for _command in (*_COMMANDS, discriminant):
+for _command in (
+    learn,
+    sample,
+    label,
+    train,
+    infer,
+    agree,
+    scan,
+    limit,
+    export,
+    verify,
+    card,
+    header,
+    serve,
+    compare,
+    discriminant,
+):
     main.add_command(_command)
