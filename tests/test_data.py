@@ -382,6 +382,7 @@ BAD_ROWS = {
     "text": ((points(2), ["a", "b"]), ShapeError, "logpdf must be real numbers"),
     "complex": ((points(2), np.zeros(2) + 1j), ShapeError, "logpdf must be real numbers"),
     "infinite point": (([[0, 1], [np.inf, 0]], np.zeros(2)), ShapeError, r"theta\[1\] is inf for 'x'"),
+    "point without a square": (([[0, 1], [0, -1e200]], np.zeros(2)), ShapeError, r"theta\[1\] is -1e\+200 for 'y'"),
     "NaN point": (([[0, 1], [0, np.nan]], np.zeros(2)), ShapeError, r"theta\[1\] is nan for 'y'"),
 }
 

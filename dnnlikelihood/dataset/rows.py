@@ -28,6 +28,8 @@ __all__ = [
 PIECE_BYTES = 8 * 1024 * 1024
 MOST_ROWS = 65536
 POOL_PIECES = 8
+LARGEST = 1e150
+"""Coordinates whose squares are numbers still: without them there is no covariance."""
 
 
 def piece_rows(width: int) -> int:
@@ -149,19 +151,19 @@ def checked_column(values: Any, name: str, shape: tuple[int, ...]) -> Column:
 
 
 def finite_points(space: ParameterSpace, theta: Any) -> np.ndarray:
-    """Points as (n, d) float64, refusing what is not finite; a memory map stays one.
+    """Points as (n, d) float64, refusing what is not finite or has no finite variance; a memory map stays one.
 
     Raises:
-        ShapeError: wrong shape or names, NaN or infinite coordinates.
+        ShapeError: wrong shape or names, NaN, infinite or absurdly large coordinates.
     """
     theta = space.array(theta)
     for rows in pieces(len(theta), len(space)):
-        bad = np.argwhere(~np.isfinite(theta[rows]))
+        bad = np.argwhere(~(np.abs(theta[rows]) <= LARGEST))
         if len(bad):
             row, column = bad[0]
             raise ShapeError(
                 f"theta[{rows.start + row}] is {theta[rows][row, column]} for {space.names[column]!r}; "
-                "every coordinate must be finite"
+                f"every coordinate must be finite, and below {LARGEST:g}; choose a unit that fits"
             )
     return theta
 
