@@ -17,7 +17,7 @@ import click
 
 from ..errors import ArtifactExists, DnnLikelihoodError, IntegrityError, NotConverged, SaveFailed, TrainingError
 
-__all__ = ["Command", "Report", "new_folder_option", "progress_option"]
+__all__ = ["Command", "Report", "new_folder", "new_folder_option", "progress_option"]
 
 FAILED, REFUSED = 1, 2
 WIDTH = 120
@@ -147,7 +147,7 @@ def _writable(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _new_folder(ctx: click.Context, parameter: click.Parameter, folder: Path) -> Path:
+def new_folder(folder: Path) -> Path:
     """Refuse before the work what could not be saved after it."""
     if folder.exists():
         raise _Refused(ArtifactExists(f"{folder} exists and is not replaced; choose another folder, or remove it"))
@@ -164,7 +164,7 @@ new_folder_option = click.option(
     type=_PATH,
     required=True,
     metavar="DIR",
-    callback=_new_folder,
+    callback=lambda _context, _parameter, folder: new_folder(folder),
     help="Where the result goes: a folder that does not exist yet.",
 )
 progress_option = click.option("--no-progress", "progress", flag_value=False, default=True, help="Show no bars.")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from . import tables
-from .command import Command, Report, new_folder_option, progress_option
+from .command import Command, Report, new_folder, new_folder_option, progress_option
 
 if TYPE_CHECKING:
     from ..data import Data
@@ -191,10 +191,13 @@ def _evidence(numbers: Mapping[str, float]) -> str:
     cls=Command, short_help="Print the model card of a published model.", example="dnnlik card saved_models/toy_lhc"
 )
 @click.argument("folder", type=click.Path(path_type=Path))
-def card(folder: Path) -> Report:
+@click.option("--output", type=click.Path(path_type=Path), metavar="DIR", help="Write card, plots and papers there.")
+def card(folder: Path, output: Path | None) -> Report:
     """Print the model card of a published model: rendered on a terminal, as Markdown elsewhere.
 
-    With --json, its metadata. The exit code is 1 if a file of the folder was edited.
+    With --json, its metadata. With --output, README.md with its plots, CITATION.cff, .zenodo.json and hepdata.json are
+    made anew from metadata.json in a folder that does not exist yet, offline: what archives ask for. The exit code is 1
+    if a file of the folder was edited.
     """
     from ..errors import MissingArtifact
     from ..jsonfiles import read_json
@@ -204,7 +207,24 @@ def card(folder: Path) -> Report:
         raise MissingArtifact(f"{folder} is not a folder; expected a published model")
     metadata = read_json(folder / "metadata.json", "published")
     check_manifest(folder)
+    if output is not None:
+        written = _write_papers(metadata, folder, new_folder(output))
+        return Report(metadata, (tables.facts({"written in": output, "files": ", ".join(written)}),))
     return Report(metadata, (_markdown((folder / "README.md").read_text("utf-8")),))
+
+
+def _write_papers(metadata: Mapping[str, Any], folder: Path, output: Path) -> list[str]:
+    """The card and what archives ask for, with the plots; the names of the files."""
+    from ..export.card import card_files
+    from ..store import write_text
+
+    plots = sorted(p.relative_to(folder).as_posix() for p in (folder / "plots").glob("*") if p.is_file())
+    papers: dict[str, str | bytes] = {name: (folder / name).read_bytes() for name in plots}
+    papers |= card_files(metadata, plots)
+    for name, content in papers.items():
+        (output / name).parent.mkdir(parents=True, exist_ok=True)
+        write_text(output / name, content)
+    return sorted(papers)
 
 
 def _markdown(text: str) -> Any:

@@ -113,6 +113,16 @@ def test_an_edited_file_fails(run, chain, tmp_path):
     assert not (tmp_path / "a").exists()
 
 
+def test_the_papers_are_written_anew(run, chain, tmp_path):
+    """From metadata.json alone, and the same as those that were published; an existing folder is left alone."""
+    run("card", chain / "model", "--output", tmp_path / "papers")
+    written = {p.relative_to(tmp_path / "papers").as_posix() for p in (tmp_path / "papers").rglob("*") if p.is_file()}
+    assert written >= {"README.md", "CITATION.cff", ".zenodo.json", "hepdata.json"}
+    for name in written:
+        assert (tmp_path / "papers" / name).read_bytes() == (chain / "model" / name).read_bytes()
+    assert "not replaced" in run("card", chain / "model", "--output", tmp_path / "papers", code=2).stderr
+
+
 def test_the_card_is_plain_markdown_when_piped(run, chain):
     assert run("card", chain / "model").stdout == (chain / "model" / "README.md").read_text("utf-8").rstrip() + "\n"
 
