@@ -26,9 +26,9 @@ PROFILED = {
 }
 """Where the sources of profiled likelihoods are: name -> module, function."""
 FIELDS = tuple(CountingFit.__dataclass_fields__)
-FEW = 12
+FEW = 9
 """Steps of every start, before most of them are given up."""
-APART, MARGIN, PROMISE = 0.05, 0.05, 5.0
+APART, MARGIN, PROMISE = 0.2, 0.05, 5.0
 """Starts go on that are further than this from the maximum in some nuisance, and below it by at most so many nats and
 so many times what their last step promised."""
 
