@@ -4,8 +4,8 @@
 
 Speed is measured on the published ensemble and on one network of 2 x 500 for the same 95 parameters, the size that the
 issue of arXiv:1911.03305 is about; its weights are random, which costs the same. One thread; the C++ programs are those
-of examples/cpp, built here with what is installed (ORT_ROOT adds ONNX Runtime). Last, `dnnlik serve` under ten minutes
-of load, as `serve.py` describes it.
+of examples/cpp, built here with what is installed (ORT_ROOT: another ONNX Runtime than the wheel's). Last, `dnnlik
+serve` under ten minutes of load, as `serve.py` describes it.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from dnnlikelihood.npzfiles import write_npz
 
 EXAMPLES = HERE.parent / "examples" / "cpp"
 WIDTHS = (500, 500)
+READ_ONNX = ("onnxruntime", "openvino")
 SEED = 60_601
 """Used nowhere else."""
 
@@ -92,7 +93,10 @@ def built(build: Path, text: str, *, others: bool) -> list[Path]:
         for name, package in (("OpenVINO_ROOT", "openvino"), ("TENSORFLOW_ROOT", "tensorflow")):
             found = importlib.util.find_spec(package)
             roots[name] = str(Path(found.origin).parent) if found and found.origin else ""
-        roots["ORT_ROOT"] = os.environ.get("ORT_ROOT", "")
+        roots["ORT_ROOT"] = os.environ.get("ORT_ROOT", str(build / "ort"))
+        if "ORT_ROOT" not in os.environ:
+            command = [sys.executable, str(EXAMPLES / "for_onnxruntime.py"), roots["ORT_ROOT"]]
+            subprocess.run(command, check=True, capture_output=True)
     flags = ("-DCMAKE_CXX_FLAGS_RELEASE=-O3 -march=native", *(f"-D{k}={v}" for k, v in roots.items()))
     for command in (["cmake", "-S", str(EXAMPLES), "-B", str(build), *flags], ["cmake", "--build", str(build)]):
         subprocess.run(command, check=True, capture_output=True)
@@ -122,7 +126,7 @@ def latency_claims(
 ) -> list[Claim]:
     python = 1e6 * best(lambda: onnx(point), repeats)
     times = {runtime: found["values"]["microseconds"] for runtime, found in cpp.items()}
-    fastest = min(times, key=lambda runtime: times[runtime])
+    fastest = min((r for r in times if r in READ_ONNX), key=lambda runtime: times[runtime])
     each = ", ".join(f"{runtime} {value:.0f}" for runtime, value in sorted(times.items()))
     keras = {"peer": "keras.predict of the same network, one point", "peer_value": keras_us}
     return [
@@ -135,11 +139,12 @@ def latency_claims(
             **keras,  # type: ignore[arg-type]
         ),
         Claim(
-            claim=f"One point in C++, {name}",
+            claim=f"One point of model.onnx in C++, {name}",
             value=times[fastest],
             unit="us",
             target=50.0 * members,
-            how=f"the fastest of examples/cpp: {fastest}; in us: {each}; one thread, CPU time, best of seven bursts",
+            how=f"the faster of those that read model.onnx: {fastest}; in us: {each}; one thread, CPU time, best of 7 "
+            "bursts",
             **keras,  # type: ignore[arg-type]
         ),
     ]

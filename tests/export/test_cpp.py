@@ -1,7 +1,6 @@
 """Published folders read by C++ programs: built, run, and held against the reference points; and spoiled ones refused.
 
-What a machine lacks is skipped by name. ONNX Runtime's library is in its Python wheel, its headers are in no package:
-unless ORT_ROOT names an unpacked release, a header written here stands for them.
+What a machine lacks is skipped by name. ORT_ROOT names a release of ONNX Runtime; without it the wheel serves.
 """
 
 import importlib.util
@@ -48,52 +47,12 @@ def package_folder(name):
     return "" if found is None else Path(found.origin).parent
 
 
-ORT_FUNCTIONS = {
-    2: "const char* (*GetErrorMessage)(const OrtStatus*)",
-    3: "OrtStatus* (*CreateEnv)(int, const char*, OrtEnv**)",
-    7: "OrtStatus* (*CreateSession)(const OrtEnv*, const char*, const OrtSessionOptions*, OrtSession**)",
-    9: "OrtStatus* (*Run)(OrtSession*, const void*, const char* const*, const OrtValue* const*, size_t, "
-    "const char* const*, size_t, OrtValue**)",
-    10: "OrtStatus* (*CreateSessionOptions)(OrtSessionOptions**)",
-    24: "OrtStatus* (*SetIntraOpNumThreads)(OrtSessionOptions*, int)",
-    49: "OrtStatus* (*CreateTensorWithDataAsOrtValue)(const OrtMemoryInfo*, void*, size_t, const int64_t*, size_t, "
-    "int, OrtValue**)",
-    51: "OrtStatus* (*GetTensorMutableData)(OrtValue*, void**)",
-    64: "OrtStatus* (*GetTensorShapeElementCount)(const OrtTensorTypeAndShapeInfo*, size_t*)",
-    65: "OrtStatus* (*GetTensorTypeAndShape)(const OrtValue*, OrtTensorTypeAndShapeInfo**)",
-    69: "OrtStatus* (*CreateCpuMemoryInfo)(int, int, OrtMemoryInfo**)",
-    93: "void (*ReleaseStatus)(OrtStatus*)",
-    96: "void (*ReleaseValue)(OrtValue*)",
-    99: "void (*ReleaseTensorTypeAndShapeInfo)(OrtTensorTypeAndShapeInfo*)",
-    100: "void (*ReleaseSessionOptions)(OrtSessionOptions*)",
-}
-"""What with_onnxruntime.cpp calls, by its place in the table of functions, which no release changes."""
-
-
 def ort_root(folder):
-    """ORT_ROOT, or the library of the wheel beside a header that declares just those functions."""
-    package = package_folder("onnxruntime")
-    found = sorted(package.glob("capi/libonnxruntime.so.*")) if package else []
-    if "ORT_ROOT" in os.environ or not found:
+    """ORT_ROOT, or one made of the wheel."""
+    if "ORT_ROOT" in os.environ or not package_folder("onnxruntime"):
         return os.environ.get("ORT_ROOT", "")
-    for part in ("include", "lib"):
-        (folder / part).mkdir(parents=True)
-    for name in ("libonnxruntime.so", "libonnxruntime.so.1"):
-        (folder / "lib" / name).symlink_to(found[0])
-    kinds = ["Status", "Env", "Session", "SessionOptions", "MemoryInfo", "Value", "TensorTypeAndShapeInfo"]
-    table = [ORT_FUNCTIONS.get(i, f"void (*function_{i})()") for i in range(max(ORT_FUNCTIONS) + 1)]
-    text = [
-        "#pragma once\n#include <cstddef>\n#include <cstdint>",
-        *(f"struct Ort{kind};" for kind in kinds),
-        "enum { ONNX_TENSOR_ELEMENT_DATA_TYPE_DOUBLE = 11, ORT_LOGGING_LEVEL_WARNING = 2 };",
-        "enum { OrtArenaAllocator = 1, OrtMemTypeDefault = 0 };",
-        "struct OrtApi {",
-        *(f"    {function};" for function in table),
-        "};",
-        "struct OrtApiBase { const OrtApi* (*GetApi)(uint32_t); const char* (*GetVersionString)(); };",
-        'extern "C" const OrtApiBase* OrtGetApiBase();',
-    ]
-    (folder / "include" / "onnxruntime_c_api.h").write_text("\n".join(text) + "\n")
+    made = run(sys.executable, EXAMPLES / "for_onnxruntime.py", folder)
+    assert made.returncode == 0, made.stderr
     return folder
 
 
