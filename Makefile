@@ -18,7 +18,7 @@ demo: $(READY)
 	@$(BIN)/dnnlik learn toy-lhc --preset quick --output runs/demo --overwrite
 
 test: $(READY)
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(READY)
 	@$(BIN)/ruff check .
