@@ -80,7 +80,7 @@ def label_claims(name: str, profiled: ProfiledLikelihood, effort: dict[str, int]
     times, c, converged = cost_of_labels(profiled, effort["labels"], effort["repeats"])
     c = c[: effort["plain"]]
     plain, theirs = plain_fits(profiled, c)
-    constant = profiled._constant(profiled.source.model.observation)
+    constant = profiled._constant(next(iter(profiled.source.data)))
     worst = float((theirs - (profiled.logpdf(c) - constant)).max())
     how = f"{effort['labels']} points c = s u in the box, s uniform in (0, 1), one core, process time"
     return [
@@ -117,7 +117,7 @@ def reference_claims(profiled: ProfiledLikelihood, reference: dict) -> list[Clai
     """The spot checks that come with the 16-coefficient search."""
     spots = reference["spot_checks"]
     value, grad = profiled.logpdf_and_grad([s["c"] for s in spots])
-    nll = profiled._constant(profiled.source.model.observation) - value
+    nll = profiled._constant(next(iter(profiled.source.data))) - value
     how = f"{len(spots)} spot checks of eft/top16_reference.json"
     return [
         Claim(

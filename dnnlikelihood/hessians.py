@@ -164,4 +164,5 @@ def _pulled_back(ensemble: Ensemble, theta: np.ndarray, curvature: np.ndarray) -
     pull_back = ensemble.features.pull_back
     half = pull_back(np.repeat(theta, m, axis=0), curvature.reshape(n * m, m)).reshape(n, m, d)
     columns = half.transpose(0, 2, 1).reshape(n * d, m)
-    return pull_back(np.repeat(theta, d, axis=0), columns).reshape(n, d, d)
+    out = pull_back(np.repeat(theta, d, axis=0), columns).reshape(n, d, d)
+    return 0.5 * (out + out.transpose(0, 2, 1))

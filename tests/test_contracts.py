@@ -168,7 +168,7 @@ def test_hessian_against_differences_of_the_gradient(name):
     if case.outside is not None:
         assert np.isfinite(case.density.logpdf_grad_hess(np.vstack([theta, case.outside]))[2][:2]).all()
     value, grad, hess = case.density.logpdf_grad_hess(theta)
-    np.testing.assert_allclose(value, case.density.logpdf(theta), rtol=1e-12, atol=1e-10)
+    np.testing.assert_allclose(value, case.density.logpdf(theta), rtol=1e-12, atol=1e-10 + case.density.rounding)
     np.testing.assert_allclose(
         grad, case.density.logpdf_and_grad(theta)[1], rtol=1e-9, atol=1e-8 + case.density.rounding
     )

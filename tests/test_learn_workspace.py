@@ -90,7 +90,7 @@ def test_again_it_reads_what_is_there(learned, files, monkeypatch):
     def refuse(*_args, **_options):
         raise AssertionError("rows are labelled already")
 
-    monkeypatch.setattr(ProfiledLikelihood, "label", refuse)
+    monkeypatch.setattr("dnnlikelihood.data.label", refuse)
     again = command(
         files / "search.json", "--patchset", files / "patches", "--reference", "doi:10.1/x", "--output", files / "run"
     )

@@ -22,7 +22,7 @@ __all__ = ["scan"]
 
 @click.command(
     cls=Command,
-    short_help="Scans of one or two parameters, frozen or profiled, with intervals.",
+    short_help="Scans of one or two parameters, and intervals.",
     example="dnnlik scan saved_models/eft_sixteen --parameter ctW --profiled --output runs/ctW",
 )
 @click.argument("model")

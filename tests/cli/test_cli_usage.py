@@ -10,8 +10,8 @@ import pytest
 from dnnlikelihood.cli import main
 
 COMMANDS = (
-    *("learn", "sample", "label", "train", "infer", "agree", "limit"),
-    *("export", "verify", "card", "header", "serve", "compare"),
+    *("learn", "sample", "label", "train", "infer", "agree", "scan", "limit"),
+    *("export", "verify", "card", "header", "serve", "compare", "discriminant"),
 )
 LOADED = (
     "import sys; sys.argv[0] = 'dnnlik'; import dnnlikelihood.cli as cli\n"
@@ -26,8 +26,8 @@ def test_every_command_has_help_with_an_example(run):
     assert tuple(main.commands) == COMMANDS
     listed = [line.split()[0] for line in run("--help").stdout.partition("Commands:")[2].splitlines() if line.strip()]
     assert tuple(listed) == COMMANDS, "in the order of the chain"
-    for name in COMMANDS:
-        text = run(name, "--help").stdout
+    for name in (*COMMANDS[:-1], "discriminant train", "discriminant compare"):
+        text = run(*name.split(), "--help").stdout
         assert f"Example:\n  dnnlik {name} " in text
         assert "--json" in text
 

@@ -79,10 +79,12 @@ def test_same_limits_as_spey_s_own_back_end(spey, make, theirs, name):
     ours = make(CountingExperiment(data, background, uncertainty), signal)
     peer = theirs(signal, background, data, uncertainty)
     assert ours.poi_upper_limit(expected=expected) == pytest.approx(peer.poi_upper_limit(expected=expected), rel=5e-3)
+    # After the fit, Spey's own Asimov set keeps the auxiliary data where they were; ours moves them with it.
+    tolerance = 5e-3 if name == "aposteriori" else 1e-3
     np.testing.assert_allclose(
         ours.exclusion_confidence_level(expected=expected),
         peer.exclusion_confidence_level(expected=expected),
-        atol=1e-3,
+        atol=tolerance,
     )
 
 
