@@ -86,7 +86,7 @@ def _accuracy(name: str, learned: LearnedProfiled) -> Iterator[Claim]:
     }
     for where, target in wanted.items():
         value, n = share[where]
-        how = f"{ACCURATE}; {n} points, {fits} fits learned from, active rounds included"
+        how = f"{ACCURATE}; {n} points, {fits} labels learned from, active rounds included, the search for valleys not"
         peer = {"peer": CMS, "peer_value": 0.99} if where == "held out" else {}
         yield Claim(
             claim=f"Accuracy, {where}, {name}",
@@ -100,7 +100,7 @@ def _accuracy(name: str, learned: LearnedProfiled) -> Iterator[Claim]:
     cpu = learned.summary["cpu_seconds"]
     training = cpu["training"] / 60
     yield Claim(
-        claim=f"Profiled fits, {name}",
+        claim=f"Labels learned from (the search for valleys not counted), {name}",
         value=fits,
         unit="fits",
         target=5e4,

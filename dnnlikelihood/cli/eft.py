@@ -36,16 +36,7 @@ def learn_effective_theory(
         ),
         progress=progress,
     )
-    return Report({"folder": str(output), **learned.summary}, tuple(_parts(learned)), tuple(_failures(learned)))
-
-
-def _failures(learned: LearnedProfiled) -> Iterator[str]:
-    for target in learned.summary["targets"]:
-        if not target["met"]:
-            yield f"{target['target']}: {target['value']:.4g}, limit {target['limit']:g}"
-    for row in learned.verified.rows:
-        if row.status == "failed":
-            yield f"verify: {row.check}: {row.detail}"
+    return Report({"folder": str(output), **learned.summary}, tuple(_parts(learned)), tables.failures(learned))
 
 
 def _parts(learned: LearnedProfiled) -> Iterator[Any]:
@@ -79,7 +70,7 @@ def _parts(learned: LearnedProfiled) -> Iterator[Any]:
     )
     yield tables.facts(
         {
-            "fits": f"{summary['n_fits']:,}",
+            "labels (the search for valleys costs some thousand fits more)": f"{summary['n_fits']:,}",
             "published model": learned.folder / "model",
             "model card": learned.folder / "model" / "README.md",
         }

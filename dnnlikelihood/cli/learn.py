@@ -86,7 +86,7 @@ def learn(
 
         return learn_effective_theory(model, output, preset, name, progress=progress)
     learned = run(truth, output, preset, name=name, progress=progress)
-    return Report({"folder": str(output), **learned.summary}, tuple(_parts(learned)), tuple(_failures(learned)))
+    return Report({"folder": str(output), **learned.summary}, tuple(_parts(learned)), tables.failures(learned))
 
 
 def _workspace_options(
@@ -117,15 +117,6 @@ def _remove_run(folder: Path) -> None:
     if not isinstance(request, dict) or not {"likelihood", "config"} <= set(request):
         raise ArtifactExists(f"{folder}/request.json is not of `dnnlik learn`; nothing was removed")
     shutil.rmtree(folder)
-
-
-def _failures(learned: Learned) -> Iterator[str]:
-    for target in learned.summary["targets"]:
-        if not target["met"]:
-            yield f"{target['target']}: {target['value']:.3g}, limit {target['limit']:g}"
-    for row in learned.verified.rows:
-        if row.status == "failed":
-            yield f"verify: {row.check}: {row.detail}"
 
 
 def _parts(learned: Learned) -> Iterator[Any]:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-__all__ = ["accuracy", "decimals", "facts", "interval", "number", "pair", "status", "table", "verdict"]
+__all__ = ["accuracy", "decimals", "facts", "failures", "interval", "number", "pair", "status", "table", "verdict"]
 
 NOTHING = "–"
 
@@ -81,3 +81,12 @@ def accuracy(rows: Sequence[Mapping[str, Any]], title: str = "Errors in nats") -
     columns = ("where", "points", "RMSE", "RMSE of the quadratic baseline", "largest")
     cells = ((r["where"], f"{r['n']:,}", number(r["rmse"]), number(r["baseline_rmse"]), number(r["max"])) for r in rows)
     return table(title, columns, cells)
+
+
+def failures(learned: Any) -> tuple[str, ...]:
+    """What a whole chain did not reach: targets of its preset, and checks of the published folder."""
+    missed = [
+        f"{t['target']}: {t['value']:.4g}, limit {t['limit']:g}" for t in learned.summary["targets"] if not t["met"]
+    ]
+    failed = [f"verify: {row.check}: {row.detail}" for row in learned.verified.rows if row.status == "failed"]
+    return (*missed, *failed)

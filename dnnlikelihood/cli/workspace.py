@@ -90,16 +90,7 @@ def learn_workspace_file(
         references=list(options.references),
         progress=progress,
     )
-    return Report({"folder": str(output), **learned.summary}, tuple(_parts(learned)), tuple(_failures(learned)))
-
-
-def _failures(learned: LearnedProfiled) -> Iterator[str]:
-    for target in learned.summary["targets"]:
-        if not target["met"]:
-            yield f"{target['target']}: {target['value']:.3g}, limit {target['limit']:g}"
-    for row in learned.verified.rows:
-        if row.status == "failed":
-            yield f"verify: {row.check}: {row.detail}"
+    return Report({"folder": str(output), **learned.summary}, tuple(_parts(learned)), tables.failures(learned))
 
 
 def _parts(learned: LearnedProfiled) -> Iterator[Any]:

@@ -37,7 +37,7 @@ class Example:
     def bound(self) -> ExpectedUncertainty:
         """The unbinned bound, from the exact scores of the test events."""
         if self.scores is None:
-            raise NotImplementedError("the densities of this example are not known in closed form")
+            raise ConfigError("the densities of this example are not known: take learned_bound of its trained scores")
         model = self.test
         scores = np.concatenate([self.scores(p.events.values) for p in model.processes])
         weights = np.concatenate([p.events.weights for p in model.processes])
