@@ -47,7 +47,7 @@ METRICS = (
     *(Metric(f"hpdi_{level:g}", f"{level:.2%} HPDI of mu > 0, upper edge") for level in LEVELS),
     Metric("tmu_mean_error", "mean absolute error of t_mu at mu = 0, 0.1 ... 1", "tmu/mean_error"),
     Metric("maximum_error", "error of the maximum, nats", "maximum/error"),
-    Metric("train_seconds", "training, s (paper: V100)", "network/train_seconds"),
+    Metric("train_seconds", "training, CPU-s (paper: s of a V100)", "network/train_seconds"),
     Metric("predict_us", "prediction, us/point (paper: V100)", "network/predict_us"),
 )
 
