@@ -10,11 +10,22 @@ import numpy as np
 if TYPE_CHECKING:
     from .dnnlik import DnnLik
 
-__all__ = ["accuracy_row", "accuracy_rows", "coverage_rows"]
+__all__ = ["accuracy_row", "accuracy_rows", "coverage_rows", "tolerance"]
 
 BINS = 5
 NEAR, RELATIVE = 0.05, 0.01
 """An answer counts as right within this many nats of the truth, or within this share of its delta NLL."""
+
+
+def tolerance(exact: np.ndarray, top: Any) -> np.ndarray:
+    """Nats by which an answer may miss `exact` and count as right: 0.05, or 1 % of delta_nll = top - exact.
+
+    The measure of CMS (EPJ Web Conf. 295 (2024) 09041).
+
+    >>> tolerance(np.array([-3.0, -10.0]), 0.0).tolist()
+    [0.05, 0.1]
+    """
+    return np.maximum(NEAR, RELATIVE * (top - exact))
 
 
 def accuracy_row(model: DnnLik, where: str, theta: np.ndarray, exact: np.ndarray) -> dict[str, Any]:
@@ -44,7 +55,7 @@ def accuracy_rows(
     for h, (one, truth) in enumerate(_heads(model, exact)):
         off = np.abs(one.ensemble.members_logpdf(theta).mean(axis=1) - truth)
         top = truth.max() if highest is None else np.ravel(highest)[h]
-        right = (off < NEAR) | (off < RELATIVE * (top - truth))
+        right = off < tolerance(truth, top)
         more = {"mean": float(off.mean()), "q999": float(np.quantile(off, 0.999)), "within": float(right.mean())}
         rows.append({**_named(model, h), **accuracy_row(one, where, theta, truth), **more})
     return rows

@@ -42,7 +42,7 @@ class NetworkConfig(Config):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingConfig(Config):
-    r"""How one member is trained: Adam on
+    r"""How one member is trained: Adam, unless told otherwise, on
 
         loss = mean_i w_i H(q_i),      q_i = (r(z_i) - r_i)^2 + gradient_weight |grad r(z_i) - g_i|^2
         H(q) = 2 h^2 (sqrt(1 + q / h^2) - 1)
@@ -55,7 +55,9 @@ class TrainingConfig(Config):
     n_epochs: int = 30
     batch_size: int = 256
     learning_rate: float = 4e-3
-    """Of Adam, at its highest."""
+    """At its highest."""
+    optimiser: Literal["adam", "nadam", "rmsprop", "sgd"] = "adam"
+    """"sgd" has a Nesterov momentum of 0.9."""
     schedule: Literal["cosine", "plateau"] = "cosine"
     """"cosine": linear warm-up, then a half cosine to zero over all epochs. "plateau": constant, lowered when the
     validation loss stops falling, and training stops early with the best weights."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from ..accuracy import tolerance
 from ..ensemble import Baseline, Calibration, Domain, Ensemble, Features, Output
 from ..errors import TrainingError
 from ..members import Member
@@ -17,12 +19,14 @@ from ..statistics.calibration import conformal
 from .config import NetworkConfig, TrainingConfig
 from .train import Residuals, train_member
 
-__all__ = ["Labelled", "calibrated", "fit_ensemble"]
+__all__ = ["Labelled", "Watch", "calibrated", "fit_ensemble"]
 
 BASELINE_ROWS = 6000
 BOX_MARGIN = 0.1
 
 Baselines = tuple[Baseline, ...]
+Watch = Callable[[dict[str, list[float]], float], None]
+"""Called after each epoch with the history of the member in training, and the nats of one unit of its output."""
 
 
 @dataclass(frozen=True)
@@ -141,6 +145,7 @@ def fit_ensemble(
     anchor: Labelled | None = None,
     checkpoints: Path | None = None,
     identity: str = "",
+    watch: Watch | None = None,
     progress: bool = True,
 ) -> tuple[Ensemble, list[dict[str, list[float]]]]:
     """Train every member and calibrate their spread on the validation rows.
@@ -158,6 +163,7 @@ def fit_ensemble(
         anchor: one labelled row; the surrogate equals its labels there, exactly.
         checkpoints: folder to continue from and to write to after every epoch.
         identity: fingerprint that the checkpoints must carry.
+        watch: told of every epoch; what it raises ends the training.
         progress: show a bar on a terminal.
 
     Returns:
@@ -176,11 +182,20 @@ def fit_ensemble(
         deviation = _residuals(train, features, baselines, scales).value.std(axis=0, dtype=float)
         scales = np.where(deviation > 0, deviation, 1.0)
     seen, watched = (_residuals(rows, features, baselines, scales) for rows in (train, validation))
+    top = np.maximum(train.values.max(axis=0), validation.values.max(axis=0))
+    watched = replace(watched, tolerance=(tolerance(validation.values, top) / scales).astype(np.float32))
     nats = float(np.sqrt(np.mean(scales**2) / len(scales)))
 
     members: list[Member] = []
     histories: list[dict[str, list[float]]] = []
     with progress_bar("training", network.n_members * training.n_epochs, shown=progress) as advance:
+
+        def told(history: dict[str, list[float]]) -> None:
+            rmse = nats * history["val_loss"][-1] ** 0.5
+            advance(1, f"member {len(members) + 1}: validation RMSE {rmse:.4f} nats")
+            if watch is not None:
+                watch(history, nats)
+
         for k in range(network.n_members):
             member, history = train_member(
                 features,
@@ -192,9 +207,7 @@ def fit_ensemble(
                 anchored=anchor is not None,
                 checkpoint=None if checkpoints is None else checkpoints / f"member_{k}.npz",
                 identity=identity,
-                each_epoch=lambda h, k=k: advance(  # type: ignore[misc]
-                    1, f"member {k + 1}: validation RMSE {nats * h['val_loss'][-1] ** 0.5:.4f} nats"
-                ),
+                each_epoch=told,
             )
             members.append(member)
             histories.append(history)

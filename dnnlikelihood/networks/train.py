@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,13 @@ from .forward import network
 
 __all__ = ["Residuals", "train_member"]
 
+OPTIMISERS = {
+    "adam": keras.optimizers.Adam,
+    "nadam": keras.optimizers.Nadam,
+    "rmsprop": keras.optimizers.RMSprop,
+    "sgd": partial(keras.optimizers.SGD, momentum=0.9, nesterov=True),
+}
+
 
 @dataclass(frozen=True)
 class Residuals:
@@ -42,6 +50,8 @@ class Residuals:
     """(n, H, d) in z."""
     weight: np.ndarray
     """(n,) mean 1."""
+    tolerance: np.ndarray | None = None
+    """(n, H) how far an answer may be off and still count as accurate, in the units of `value`; None: not counted."""
 
     def __len__(self) -> int:
         return len(self.z)
@@ -87,13 +97,14 @@ class _Training:
         self.weights = keras.Variable(np.concatenate([v.ravel() for v in initial]), dtype="float32")
         self.n_batches = max(1, len(train) // config.batch_size)
         self.state = _State(learning_rate=config.learning_rate)
-        self.optimizer = keras.optimizers.Adam(self._schedule(), global_clipnorm=config.clip_norm)
+        self.optimizer = OPTIMISERS[config.optimiser](self._schedule(), global_clipnorm=config.clip_norm)
         self.optimizer.build([self.weights])
         self.average, self.best = tf.Variable(self.weights.value), tf.Variable(self.weights.value)
         self.sees_gradient = train.gradient is not None and config.gradient_weight > 0
         self._features = self._feature_map(features)
         self._tensors = self._on_device(train)
         self._validation = self._on_device(validation)
+        self._limit = None if validation.tolerance is None else tf.constant(validation.tolerance, tf.float32)
         self.run_epoch = tf.function(self._epoch)
         self.take_step = tf.function(self._step, jit_compile=config.compiled)
         self.evaluate = tf.function(self._evaluate)
@@ -129,17 +140,17 @@ class _Training:
         return [tf.reshape(part, shape) for part, shape in zip(parts, self.shapes, strict=True)]
 
     def _errors(self, variables: list[Any], z: Any, value: Any, gradient: Any) -> tuple[Any, Any]:
-        """Squared error of the value (n,), and of the gradient summed over coordinates (n,); both summed over heads."""
+        """Squared error of the value (n, H), and of the gradient (n,), summed over coordinates and heads."""
         tf = tensorflow()
         layers = self.network.layers(variables)
         if not self.sees_gradient:
-            return tf.reduce_sum((self._answer(layers, z) - value) ** 2, axis=1), tf.zeros(tf.shape(z)[0])
+            return (self._answer(layers, z) - value) ** 2, tf.zeros(tf.shape(z)[0])
         with tf.GradientTape(persistent=True) as tape:
             tape.watch(z)
             out = self._answer(layers, z)
             heads = tf.unstack(out, self.n_heads, axis=1)
         slope = tf.stack([tape.gradient(head, z) for head in heads], axis=1)
-        return tf.reduce_sum((out - value) ** 2, axis=1), tf.reduce_sum((slope - gradient) ** 2, axis=(1, 2))
+        return (out - value) ** 2, tf.reduce_sum((slope - gradient) ** 2, axis=(1, 2))
 
     def _answer(self, layers: Sequence[Layer], z: Any) -> Any:
         """(n, d) -> (n, H): the network, minus what it is at the anchor, where all features are zero."""
@@ -165,7 +176,8 @@ class _Training:
         tf, c = tensorflow(), self.config
         with tf.GradientTape() as tape:
             variables = self._apart(self.weights.value)
-            ev, eg = self._errors(variables, z, value, gradient)
+            errors, eg = self._errors(variables, z, value, gradient)
+            ev = tf.reduce_sum(errors, axis=1)
             loss = tf.reduce_mean(weight * self._robust(ev + c.gradient_weight * eg))
             if c.l2 > 0:
                 loss += c.l2 * tf.add_n([tf.reduce_sum(v**2) for v in variables if len(v.shape) > 1])
@@ -188,14 +200,16 @@ class _Training:
         return total / tf.cast(self.n_batches, tf.float32)
 
     def _evaluate(self) -> Any:
-        """Mean squared errors of the averaged weights on the validation rows, in pieces of 4096."""
+        """Mean squared errors of the averaged weights on the validation rows, in pieces of 4096; share accurate."""
         tf = tensorflow()
         z, value, gradient, _ = self._validation
-        total = tf.zeros(2)
+        total = tf.zeros(3)
         variables = self._apart(self.average)
         for start in range(0, len(z), 4096):
-            ev, eg = self._errors(variables, *(a[start : start + 4096] for a in (z, value, gradient)))
-            total += tf.stack([tf.reduce_sum(ev), tf.reduce_sum(eg)])
+            rows = slice(start, start + 4096)
+            ev, eg = self._errors(variables, z[rows], value[rows], gradient[rows])
+            right = tf.zeros(1) if self._limit is None else tf.cast(ev < self._limit[rows] ** 2, tf.float32)
+            total += tf.stack([tf.reduce_sum(ev), tf.reduce_sum(eg), tf.reduce_sum(right) / self.n_heads])
         return total / float(len(z))
 
     def step(self) -> None:
@@ -203,13 +217,15 @@ class _Training:
         s, c = self.state, self.config
         start = time.process_time()
         value, slope = self.run_epoch(self._order()).numpy()
-        val_value, val_slope = self.evaluate().numpy()
+        val_value, val_slope, accuracy = self.evaluate().numpy()
         numbers = {"loss": value, "gradient_loss": slope, "val_loss": val_value, "val_gradient_loss": val_slope}
         if not all(math.isfinite(n) for n in numbers.values()):
             raise TrainingError(
                 f"the loss is not finite after epoch {s.epoch + 1}: {numbers}; lower learning_rate (now "
                 f"{c.learning_rate}) or look for outliers in the data"
             )
+        if self._limit is not None:
+            numbers["val_accuracy"] = accuracy
         s.append({**numbers, "learning_rate": float(keras.ops.convert_to_numpy(self.optimizer.learning_rate))})
         s.append({"cpu_seconds": time.process_time() - start})
         s.epoch += 1

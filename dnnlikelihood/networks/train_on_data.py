@@ -12,7 +12,7 @@ from ..ensemble import Ensemble
 from ..errors import ShapeError
 from ..jsonfiles import fingerprint
 from ..store import lock
-from .fit import Labelled, fit_ensemble
+from .fit import Labelled, Watch, fit_ensemble
 from .recipe import DnnLikConfig
 
 if TYPE_CHECKING:
@@ -22,9 +22,18 @@ __all__ = ["numbers", "train"]
 
 
 def train(
-    data: Data, config: DnnLikConfig, anchor: tuple[Any, Any] | None, folder: Path | None, *, progress: bool
+    data: Data,
+    config: DnnLikConfig,
+    anchor: tuple[Any, Any] | None,
+    folder: Path | None,
+    *,
+    progress: bool,
+    watch: Watch | None = None,
 ) -> tuple[Ensemble, list[dict[str, list[float]]]]:
-    """The ensemble and its history, from the checkpoints in `folder` if there are any; it is locked meanwhile."""
+    """The ensemble and its history, from the checkpoints in `folder` if there are any; it is locked meanwhile.
+
+    `watch` is told of every epoch.
+    """
     fixed = None if anchor is None else anchor_row(data, *anchor)
     at = [] if fixed is None else [fixed[0].tolist(), fixed[1].tolist()]
 
@@ -49,6 +58,7 @@ def train(
             anchor=None if fixed is None else Labelled(*fixed, None, np.ones(1)),
             checkpoints=folder,
             identity=fingerprint([config.to_json(), data.fingerprint, *at]),
+            watch=watch,
             progress=progress,
         )
 

@@ -56,3 +56,22 @@ def test_without_an_anchor_it_is_near_and_not_exact():
     at = nothing_or(1, 0)
     off = np.abs(ensemble.heads_logpdf(at.theta).mean(axis=1)[0] - at.logpdf[0])
     assert np.all((off > 1e-7) & (off < 1.0))
+
+
+def test_accuracy_is_recorded_in_nats_and_whoever_watches_is_told():
+    """CMS's measure on the validation rows: |error| < 0.05 nats or < 1 % of delta_nll, whatever the output's unit."""
+    told = []
+    one = NetworkConfig(widths=(24,), n_members=1)
+    ensemble, (history,) = fit_ensemble(
+        SPACE, nothing_or(800, 0), nothing_or(400, 1), one, TRAINING, standardise=True, quadratic=True,
+        scale_output=True, heads=("observed", "expected"), progress=False,
+        watch=lambda h, nats: told.append((len(h["loss"]), nats)),
+    )  # fmt: skip
+    rows, learned = nothing_or(400, 1), nothing_or(800, 0)
+    answer = ensemble.heads_logpdf(rows.theta)[:, 0]
+    top = np.maximum(rows.logpdf.max(axis=0), learned.logpdf.max(axis=0))
+    right = np.abs(answer - rows.logpdf) < np.maximum(0.05, 0.01 * (top - rows.logpdf))
+    assert history["val_accuracy"][-1] == pytest.approx(right.mean(), abs=2e-3)
+    assert [n for n, _ in told] == list(range(1, 41))
+    rmse = np.sqrt(np.mean((answer - rows.logpdf) ** 2))
+    assert told[-1][1] * history["val_loss"][-1] ** 0.5 == pytest.approx(rmse, rel=0.3)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -232,3 +233,31 @@ def test_penalty_keeps_weights_small_and_clipping_changes_the_path():
     size = [sum(float((layer.kernel**2).sum()) for layer in m.layers) for m in (plain, penalised)]
     assert size[1] < 0.9 * size[0]
     assert not np.array_equal(plain.layers[0].kernel, clipped.layers[0].kernel)
+
+
+def test_the_share_of_accurate_answers_is_counted_while_training():
+    train, validation = counting_truth(300, 0), counting_truth(500, 1)
+    assert "val_accuracy" not in train_member(PLAIN, train, validation, COUNTING, STEEP.replace(n_epochs=1), 1)[1]
+    limits = np.random.default_rng(2).uniform(0.02, 2.0, validation.value.shape).astype(np.float32)
+    counted = replace(validation, tolerance=limits)
+    member, history = train_member(PLAIN, train, counted, COUNTING, STEEP.replace(n_epochs=20), 1)
+    right = np.abs(member(validation.z.astype(float)) - validation.value) < limits
+    assert history["val_accuracy"][-1] == pytest.approx(right.mean(), abs=2e-3)
+    assert history["val_accuracy"][0] < history["val_accuracy"][-1] < 1
+
+
+@pytest.mark.parametrize("optimiser", ["adam", "nadam", "rmsprop", "sgd"])
+def test_every_optimiser_learns_and_continues(optimiser, tmp_path):
+    train, validation = bump(300, 0), bump(500, 1)
+    config = TRAINING.replace(n_epochs=20, optimiser=optimiser, schedule="plateau", averaging=0.0)
+    whole, history = train_member(FEATURES, train, validation, NETWORK, config, 1)
+    assert history["val_loss"][-1] < 0.3 * float(np.mean(validation.value**2))
+
+    def stop(so_far):
+        if len(so_far["loss"]) == 7:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        train_member(FEATURES, train, validation, NETWORK, config, 1, checkpoint=tmp_path / "m.npz", each_epoch=stop)
+    resumed, _ = train_member(FEATURES, train, validation, NETWORK, config, 1, checkpoint=tmp_path / "m.npz")
+    assert_same(whole, resumed)
