@@ -45,6 +45,8 @@ HELD_OUT, UNSEEN = "held out", "unseen signals"
 REAL, AT_LIMITS = "real signals", "real signals at their limits"
 EXPECTED = 2
 """The column of `UpperLimits.expected` that is the median."""
+MOST_PLANES, LEAST_SIGNALS = 3, 8
+"""Planes of masses that are drawn at most, and signals that one needs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -342,18 +344,34 @@ def _draw(
     if curves:
         figures["along_signals"] = plots.along_signals(curves, model.heads)
         figures["limits"] = plots.limits_of_signals(exact, limits)
-    grid = _grid(names)
-    if grid is not None:
-        figures["exclusion"] = plots.exclusion(grid, {"truth": exact, **limits})
+    planes = _planes(names)
+    if planes:
+        figures["exclusion"] = plots.exclusion(planes, {"truth": exact, **limits})
     paths = [path for name, figure in figures.items() for path in plots.save(figure, folder, name)]
     return [path for path in paths if path.suffix == ".png"]
 
 
-def _grid(names: Sequence[str]) -> np.ndarray | None:
-    """(n, 2) the first two numbers in the names that vary, masses in most patch sets."""
+def _planes(names: Sequence[str]) -> dict[str, np.ndarray]:
+    """(n, 2) the first two numbers in the names, masses in most patch sets; NaN of signals of other planes.
+
+    Of three masses, a plane holds the third one, or its distance from the second. The planes of most signals come first.
+    """
     numbers = [[float(x) for x in re.findall(r"(?<=_)\d+(?:\.\d+)?(?=_|$)", name.replace("p", "."))] for name in names]
-    if len({len(row) for row in numbers}) != 1 or len(names) < 8:
-        return None
+    if len({len(row) for row in numbers}) != 1:
+        return {}
     table = np.array(numbers)
-    varied = [column for column in table.T if len(np.unique(column)) > 3]
-    return np.stack(varied[:2], axis=1) if len(varied) >= 2 else None
+    table = table[:, [len(np.unique(column)) > 1 for column in table.T]]
+    if table.shape[1] < 2:
+        return {}
+    keys = {"": np.zeros(len(table))}
+    if table.shape[1] > 2:
+        keys = {"third mass {:g} GeV": table[:, 2], "second - third mass {:g} GeV": table[:, 1] - table[:, 2]}
+    left, planes = np.ones(len(table), bool), {}
+    while len(planes) < MOST_PLANES:
+        groups = [(text.format(value), left & (key == value)) for text, key in keys.items() for value in np.unique(key)]
+        title, inside = max(groups, key=lambda group: group[1].sum())
+        if inside.sum() < LEAST_SIGNALS:
+            break
+        planes[title] = np.where(inside[:, None], table[:, :2], np.nan)
+        left &= ~inside
+    return planes

@@ -13,7 +13,7 @@ from dnnlikelihood.cli import main
 from dnnlikelihood.errors import MissingArtifact, SchemaError
 from dnnlikelihood.inference import Inference
 from dnnlikelihood.jsonfiles import read_json
-from dnnlikelihood.learn_workspace import LearnWorkspaceConfig, learn_workspace, read_patches, signal_rays
+from dnnlikelihood.learn_workspace import LearnWorkspaceConfig, _planes, learn_workspace, read_patches, signal_rays
 from dnnlikelihood.profiled import ProfiledLikelihood
 
 SEED = 3
@@ -84,6 +84,22 @@ def test_the_card_names_the_workspace_and_what_was_tested(learned, files):
     metadata = (files / "run" / "model" / "metadata.json").read_text("utf-8")
     assert "search.json, sha256" in metadata
     assert {p.stem for p in (files / "run" / "plots").iterdir()} >= {"along_signals", "limits", "exclusion"}
+
+
+def test_signals_of_three_masses_are_drawn_in_planes():
+    """A contour never joins signals of another third mass."""
+    fixed = [f"pair_{a}_{b}_60" for a in (400, 500, 600) for b in (100, 200, 300, 350)]
+    apart = [f"pair_{a}_{b + 130}_{b}" for a in (400, 500, 600) for b in (1, 90, 200)]
+    planes = _planes([*fixed, *apart])
+    assert list(planes) == ["third mass 60 GeV", "second - third mass 130 GeV"]
+    first, second = (np.isfinite(grid).all(axis=1) for grid in planes.values())
+    assert first.sum() == len(fixed)
+    assert first[: len(fixed)].all()
+    np.testing.assert_array_equal(second, ~first)
+    np.testing.assert_array_equal(planes["second - third mass 130 GeV"][-1], [600, 330])
+    two = _planes([f"pair_{a}_{b}" for a in (100, 200, 300) for b in (1, 2, 3)])
+    assert list(two) == [""]
+    assert _planes(["a", "b_1"]) == _planes(["a", "b"]) == _planes(["pair_1_2", "pair_3_4"]) == {}
 
 
 def test_again_it_reads_what_is_there(learned, files, monkeypatch):

@@ -11,6 +11,7 @@ from .arrays import finite, some
 from .style import GREY, SURROGATE, TRUTH, new, styled
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 __all__ = ["along_signals", "exclusion", "limits_of_signals"]
@@ -66,32 +67,40 @@ def limits_of_signals(truth: Any, others: Mapping[str, Any]) -> Figure:
         text = f"{name}: median {np.median(off[good]):.2%}, largest {off[good].max():.2%}" if good.any() else name
         ax.plot(exact[good], np.maximum(off[good], 1e-7), ls="", marker=".", color=COLOURS.get(name), label=text)
     ax.set(xscale="log", yscale="log", xlabel=r"$\mu_{95}$ of the truth", ylabel=r"$|\mu_{95} / \mu_{95}$ truth $- 1|$")
-    ax.legend()
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1))
     return figure
 
 
 @styled
-def exclusion(grid: Any, limits: Mapping[str, Any]) -> Figure:
-    """Where mu = 1 is excluded in a grid of signals: contours of the upper limit at 1, in the plane of two masses.
+def exclusion(planes: Mapping[str, Any], limits: Mapping[str, Any]) -> Figure:
+    """Where mu = 1 is excluded in grids of signals: contours of the upper limit at 1, a panel for each plane of masses.
 
     Args:
-        grid: (n, 2) where each signal is.
+        planes: what a plane has in common -> (n, 2) two masses of each signal; NaN of those in other planes.
         limits: label -> (n,) upper limits on mu.
+
+    Raises:
+        ShapeError: no planes or no limits.
     """
+    some("planes", planes)
     some("limits", limits)
-    points = np.asarray(grid, float)
-    figure = new(6.0, 4.8)
-    ax = figure.subplots()
-    ax.plot(points[:, 0], points[:, 1], ls="", marker=".", ms=2, color=GREY)
-    for name, mu in limits.items():
-        mu = np.asarray(mu, float)
-        good = np.isfinite(mu) & (mu > 0)
-        if good.sum() < 4 or not (mu[good].min() < 1 < mu[good].max()):
-            continue
-        colour, style = COLOURS.get(name, GREY), STYLES.get(name, "-.")
+    figure = new(0.6 + 5.0 * len(planes), 4.6)
+    panels = figure.subplots(1, len(planes), squeeze=False)[0]
+    for ax, (title, grid) in zip(panels, planes.items(), strict=True):
+        points = np.asarray(grid, float)
+        ax.plot(points[:, 0], points[:, 1], ls="", marker=".", ms=2, color=GREY)
+        for name, mu in limits.items():
+            _contour(ax, points, np.asarray(mu, float), COLOURS.get(name, GREY), STYLES.get(name, "-."))
+        ax.set(xlabel="first mass [GeV]", ylabel="second mass [GeV]", title=title)
+    lines = [panels[0].plot([], [], color=COLOURS.get(n, GREY), ls=STYLES.get(n, "-."))[0] for n in limits]
+    names = [f"{name}: " + r"$\mu_{95} = 1$" for name in limits]
+    figure.legend(lines, names, loc="outside upper center", ncols=len(names))
+    return figure
+
+
+def _contour(ax: Axes, points: np.ndarray, mu: np.ndarray, colour: str, style: str) -> None:
+    """mu = 1, where there are limits on both sides of it."""
+    good = np.isfinite(points).all(axis=1) & np.isfinite(mu) & (mu > 0)
+    if good.sum() >= 4 and mu[good].min() < 1 < mu[good].max():
         x, y = points[good].T
         ax.tricontour(x, y, np.log(mu[good]), levels=[0.0], colors=[colour], linestyles=[style])
-        ax.plot([], [], color=colour, ls=style, label=name)
-    ax.set(xlabel="first mass [GeV]", ylabel="second mass [GeV]", title="excluded at 95 % where the limit on mu is < 1")
-    ax.legend()
-    return figure

@@ -10,8 +10,8 @@ range evenly. A direction shares a signal among the signal regions and lets some
 
     SR   half Dirichlet(a), log a uniform in (log 0.2, log 5);
          half b^k exp(c z), z normal and correlated from bin to bin, k in {0, 1/2, 1}; bins may be empty
-    CR   nothing (1/5), a share uniform in (0, 1/2) of the signal regions' total (2/5), or any ratio, log-uniform in
-         (0.03, 30) (2/5), shared likewise
+    CR   nothing (4 in 20), a share uniform in (0, 1/2) of the signal regions' total (7 in 20), any ratio to it,
+         log-uniform in (0.003, 3) times that of the backgrounds (8 in 20), or all of the signal (1 in 20)
 
     t_10:  Delta NLL(t_10 p) = 10, found by the secant rule in log t from the parabola at no signal
     t    = t_10 u^0.6,  u uniform      (17 in 20; flat in Delta NLL, for curves between a parabola and a line)
@@ -37,6 +37,10 @@ BEYOND, NEGATIVE = 0.1, 0.05
 """Shares of points beyond t_10, and of negative strengths."""
 EMPTIEST = 0.9
 """The largest part of a bin's background that a negative signal takes away."""
+LEAKS = 0.2, 0.35, 0.4, 0.05
+"""Shares of directions that leave the control regions empty, leak into them, fill both in any ratio, fill them alone."""
+RATIOS = 0.003, 3.0
+"""Of the control regions' total to that of the signal regions, in units of the backgrounds'."""
 SECANTS = 5
 FLATTEST, FARTHEST = 1e-3, 10.0
 
@@ -86,7 +90,7 @@ def metropolis(
 
 
 def directions(background: np.ndarray, signal: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
-    """(n, d) shapes of signals, the signal regions' yields adding up to 1.
+    """(n, d) shapes of signals, the signal regions' yields adding up to 1; the control regions' where those have none.
 
     Args:
         background: (d,) nominal yields.
@@ -97,9 +101,11 @@ def directions(background: np.ndarray, signal: np.ndarray, n: int, rng: np.rando
     out = np.zeros((n, len(background)))
     out[:, signal] = _shares(background[signal], n, rng)
     if not signal.all():
-        kind = rng.choice(3, size=n, p=(0.2, 0.4, 0.4))
-        ratios = np.zeros(n), rng.uniform(0.0, 0.5, size=n), np.exp(rng.uniform(np.log(0.03), np.log(30.0), size=n))
-        out[:, ~signal] = np.choose(kind, ratios)[:, None] * _shares(background[~signal], n, rng)
+        kind = rng.choice(4, size=n, p=LEAKS)
+        wide = np.exp(rng.uniform(*np.log(RATIOS), size=n)) * background[~signal].sum() / background[signal].sum()
+        ratio = np.choose(kind, (np.zeros(n), rng.uniform(0.0, 0.5, size=n), wide, np.ones(n)))
+        out[:, ~signal] = ratio[:, None] * _shares(background[~signal], n, rng)
+        out[np.ix_(kind == 3, signal)] = 0.0
     return out
 
 
