@@ -354,7 +354,7 @@ def _draw(
 def _planes(names: Sequence[str]) -> dict[str, np.ndarray]:
     """(n, 2) the first two numbers in the names, masses in most patch sets; NaN of signals of other planes.
 
-    Of three masses, a plane holds the third one, or its distance from the second. The planes of most signals come first.
+    Of three masses, a plane holds the third one, or its distance from the second. Those of most signals come first.
     """
     numbers = [[float(x) for x in re.findall(r"(?<=_)\d+(?:\.\d+)?(?=_|$)", name.replace("p", "."))] for name in names]
     if len({len(row) for row in numbers}) != 1:
@@ -366,7 +366,8 @@ def _planes(names: Sequence[str]) -> dict[str, np.ndarray]:
     keys = {"": np.zeros(len(table))}
     if table.shape[1] > 2:
         keys = {"third mass {:g} GeV": table[:, 2], "second - third mass {:g} GeV": table[:, 1] - table[:, 2]}
-    left, planes = np.ones(len(table), bool), {}
+    planes: dict[str, np.ndarray] = {}
+    left = np.ones(len(table), bool)
     while len(planes) < MOST_PLANES:
         groups = [(text.format(value), left & (key == value)) for text, key in keys.items() for value in np.unique(key)]
         title, inside = max(groups, key=lambda group: group[1].sum())

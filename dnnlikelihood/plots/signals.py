@@ -99,7 +99,7 @@ def exclusion(planes: Mapping[str, Any], limits: Mapping[str, Any]) -> Figure:
 
 
 def _contour(ax: Axes, points: np.ndarray, mu: np.ndarray, colour: str, style: str) -> None:
-    """mu = 1, where there are limits on both sides of it."""
+    """Draw mu = 1, where there are limits on both sides of it."""
     good = np.isfinite(points).all(axis=1) & np.isfinite(mu) & (mu > 0)
     if good.sum() >= 4 and mu[good].min() < 1 < mu[good].max():
         x, y = points[good].T

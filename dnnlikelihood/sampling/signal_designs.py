@@ -38,7 +38,7 @@ BEYOND, NEGATIVE = 0.1, 0.05
 EMPTIEST = 0.9
 """The largest part of a bin's background that a negative signal takes away."""
 LEAKS = 0.2, 0.35, 0.4, 0.05
-"""Shares of directions that leave the control regions empty, leak into them, fill both in any ratio, fill them alone."""
+"""Of directions that leave the control regions empty, leak into them, fill both in any ratio, fill them alone."""
 RATIOS = 0.003, 3.0
 """Of the control regions' total to that of the signal regions, in units of the backgrounds'."""
 SECANTS = 5
@@ -102,7 +102,11 @@ def directions(background: np.ndarray, signal: np.ndarray, n: int, rng: np.rando
     out[:, signal] = _shares(background[signal], n, rng)
     if not signal.all():
         kind = rng.choice(4, size=n, p=LEAKS)
-        wide = np.exp(rng.uniform(*np.log(RATIOS), size=n)) * background[~signal].sum() / background[signal].sum()
+        wide = (
+            np.exp(rng.uniform(np.log(RATIOS[0]), np.log(RATIOS[1]), size=n))
+            * background[~signal].sum()
+            / background[signal].sum()
+        )
         ratio = np.choose(kind, (np.zeros(n), rng.uniform(0.0, 0.5, size=n), wide, np.ones(n)))
         out[:, ~signal] = ratio[:, None] * _shares(background[~signal], n, rng)
         out[np.ix_(kind == 3, signal)] = 0.0
