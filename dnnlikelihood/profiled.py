@@ -91,6 +91,8 @@ class ProfiledLikelihood(LogDensity, Artifact):
         self.heads = () if list(source.data) == [PLAIN] else tuple(source.data)
         self._fingerprint: str | None = None
         self.log = RunLog()
+        self.n_fits = 0
+        """Fits that this object has made so far: one a point and head."""
 
     @classmethod
     def from_workspace(
@@ -181,6 +183,7 @@ class ProfiledLikelihood(LogDensity, Artifact):
         outside = np.flatnonzero(~self._within(theta))
         if len(outside):
             raise DomainError(f"{len(outside)} points are outside the bounds, the first is number {outside[0]}")
+        self.n_fits += len(theta) * len(self.source.data)
         source = ProfiledSource(**{**vars(self.source), "arguments": {}})
         blocks = [theta[i : i + BLOCK] for i in range(0, len(theta), BLOCK)] or [theta]
         run = executor.map if executor is not None else map
@@ -260,6 +263,10 @@ class ProfiledLikelihood(LogDensity, Artifact):
         expected = model.expected(model.hold(theta), np.broadcast_to(model.start, (len(theta), len(model.start))))
         empty = np.all([d.counts == 0 for d in self.source.data.values()], axis=0)
         return ((expected > 0) | ((expected == 0) & empty)).all(axis=1)
+
+    def support(self, theta: Any) -> np.ndarray:
+        """(n, d) -> (n,) bool: where there is something to fit; found without a fit."""
+        return self._within(self.points(theta))
 
     def _heads_logpdf_and_grad(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         fit = self._converged(theta)

@@ -5,9 +5,14 @@ With y_bp = r_bp Q_bp(c) exp(...) and the slope of an exponent g_kbp = a_kbp + h
     d lambda_b / d t_k        = sum_p y_bp g_kbp
     d2 lambda_b / d t_k d t_l = sum_p y_bp g_kbp g_lbp + delta_kl h''(t_k) sum_p y_bp d_kbp
     d lambda_b / d c_i        = 2 sum_p r_bp exp(...) (S_bp x)_i
+
+Effects much larger on one side than on the other may give log L two maxima: in the cusp where t_k ~ 0 and h bends, to
+which the bend adds a curvature of sum_b (n_b / lambda_b - 1) sum_p y_bp d_kbp / 0.3, and on the steep side beyond it.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -16,7 +21,12 @@ from .eft_model import BEND, EftModel
 
 __all__ = ["EftCounts", "monomials"]
 
-
+STEEP = 0.25
+"""|d| of an effect above which its two sides may hold a maximum each."""
+CUSP = -2.0
+"""Curvature of log L from a bend in which a nuisance is held."""
+BEYOND = 1.5
+"""Standard deviations: where the maximum beyond a cusp is looked for."""
 UNTHREADED = 250_000
 """Products of matrices with fewer multiplications are left on one thread by BLAS; many small ones gain by none."""
 
@@ -133,3 +143,26 @@ class EftCounts:
         slope = nu[:, self._bent] / self._bend(nu)[1]
         mixed[:, :, self._bent] += (by_x.transpose(0, 2, 1) @ self._odd[:, columns].T) * slope[:, None, :]
         return both, mixed
+
+    def other_sides(self, x: np.ndarray, nu: np.ndarray, counts: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Where fits that ended at nu might find a higher maximum: rows (m,) and starts (m, k), on the other side.
+
+        Args:
+            x: (n, d) coefficients.
+            nu: (n, k) where the fits ended.
+            counts: (n, B) observed.
+        """
+        steep = np.flatnonzero(np.abs(self._odd).max(axis=1, initial=0.0) > STEEP)
+        if not len(steep):
+            return
+        yields = self.hold(x) * self._factors(nu)
+        yields *= (counts / yields.sum(axis=2) - 1)[:, :, None]
+        bend = yields.reshape(len(x), -1) @ self._odd[steep].T / BEND
+        for j, column in enumerate(self._bent[steep]):
+            up, down = np.abs(self.model.up[column]).max(), np.abs(self.model.down[column]).max()
+            side, t = (1.0 if up > down else -1.0), nu[:, column]
+            held, beyond = (np.abs(t) < BEND) & (bend[:, j] < CUSP), side * t > BEND
+            rows = np.flatnonzero(held | beyond)
+            start = nu[rows].copy()
+            start[:, column] = np.where(held[rows], side * BEYOND, 0.0)
+            yield rows, start

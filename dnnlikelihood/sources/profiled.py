@@ -7,10 +7,10 @@ x are inputs (signal yields, Wilson coefficients); each head h is another data s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -71,12 +71,17 @@ def build_profiled(name: str, arguments: Mapping[str, Any]) -> ProfiledSource:
 def profile_from(model: CountingModel, x: np.ndarray, seen: Observation, starts: np.ndarray, **run: Any) -> CountingFit:
     """The highest of the maxima found from each start (m, k), row by row.
 
-    All starts take a few cheap steps; the one that is then highest goes on to its maximum; of the others only those do
-    that are in another valley and not clearly below.
+    From a single start every row goes to its maximum; a model that knows where higher ones may be says so, and these
+    rows begin there again. Of several starts all take a few cheap steps; the one that is then highest goes on to its
+    maximum; of the others only those do that are in another valley and not clearly below.
     """
-    if len(starts) == 1:
-        return maximise_nuisances(model, x, seen, start=starts[0], **run)
     seen = seen.each(len(x))
+    if len(starts) == 1:
+        best = maximise_nuisances(model, x, seen, start=starts[0], **run)
+        if isinstance(model, TwoSided):
+            for rows, start in model.other_sides(x, best.nu.copy(), seen.counts):
+                _raise(best, rows, maximise_nuisances(model, x[rows], seen.rows(rows), start=start, **run))
+        return best
     short = {**run, "gradient": False, "max_iterations": FEW}
     rough = [maximise_nuisances(_Straight(model), x, seen, start=start, **short) for start in starts]
     top = np.stack([r.value for r in rough]).argmax(axis=0)
@@ -86,11 +91,23 @@ def profile_from(model: CountingModel, x: np.ndarray, seen: Observation, starts:
         promised = np.where(np.isfinite(other.value), MARGIN + PROMISE * other.error, 0.0)
         rows = np.flatnonzero((apart & (other.value + promised > best.value)) | ~best.converged)
         if len(rows):
-            found = maximise_nuisances(model, x[rows], seen.rows(rows), start=other.nu[rows], **run)
-            better = higher_of(CountingFit(*(getattr(best, n)[rows] for n in FIELDS)), found)
-            for name in FIELDS:
-                getattr(best, name)[rows] = getattr(better, name)
+            _raise(best, rows, maximise_nuisances(model, x[rows], seen.rows(rows), start=other.nu[rows], **run))
     return best
+
+
+@runtime_checkable
+class TwoSided(Protocol):
+    """What a model may offer besides: where fits might find a higher maximum."""
+
+    def other_sides(self, x: np.ndarray, nu: np.ndarray, counts: np.ndarray) -> Iterable[tuple[np.ndarray, np.ndarray]]:
+        """(n, d), (n, k) where the fits ended, (n, B) observed -> pairs of rows (m,) and starts (m, k)."""
+
+
+def _raise(best: CountingFit, rows: np.ndarray, found: CountingFit) -> None:
+    """Put what was found for some rows in place where it is higher."""
+    better = higher_of(CountingFit(*(getattr(best, n)[rows] for n in FIELDS)), found)
+    for name in FIELDS:
+        getattr(best, name)[rows] = getattr(better, name)
 
 
 class _Straight:

@@ -5,10 +5,10 @@ Starts are a Sobol sequence u in the box, drawn in towards its known best point 
     start = c + s (low + (high - low) u - c),        s = v^2, v the last coordinate of the sequence,
 
 so that near and far are both searched. From the highest valleys then one coordinate at a time is moved across its whole
-range, and every crest on these lines is climbed too, until a round finds no new valley: where random starts in 16
-dimensions meet the deepest valley once in fifty climbs, crests meet it in every fourth. Two ends are one valley if, in
-the metric K = -Hessian of the higher, they lie within a tenth of a standard deviation; ends on a bound of the box are
-kept and said to be there.
+range, and every crest on these lines is climbed too, until no new valley is among the highest: where random starts in
+16 dimensions meet the deepest valley once in fifty climbs, crests meet it in every fourth. Two ends are one valley if,
+in the metric K = -Hessian of the higher, they lie within a tenth of a standard deviation; ends on a bound of the box
+are kept and said to be there.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ LINE = 9
 """Points on each."""
 ROUNDS = 4
 """Of lines, at most."""
+ROUNDED = 1e-8
+"""Nats within which two ends are equally high."""
 
 
 def climb(
@@ -145,13 +147,16 @@ def valleys(density: LogDensity, n_starts: int = 64, *, seed: int = 1, starts: A
             f"none of {len(start)} climbs arrived at a maximum: {sorted(set(fit.status))}; pass starts=... near one"
         )
     found = _distinct(density, fit)
+    drawn: set[bytes] = set()
     for _ in range(ROUNDS):
-        more = _crests(density, found.theta[:LEADERS], start)
+        leaders = [theta for theta in found.theta[:LEADERS] if theta.tobytes() not in drawn]
+        if not leaders:
+            break
+        drawn |= {theta.tobytes() for theta in leaders}
+        more = _crests(density, np.stack(leaders), start)
         lower, upper = (np.tile(b, (len(more), 1)) for b in limits(density))
         fit = _joined(fit, climb(density, more, lower, upper, **options))
-        known, found = found, _distinct(density, fit)
-        if len(found.logpdf) == len(known.logpdf):
-            break
+        found = _distinct(density, fit)
     return found
 
 
@@ -183,7 +188,9 @@ def _crests(density: LogDensity, leaders: np.ndarray, searched: np.ndarray) -> n
 def _distinct(density: LogDensity, fit: Fit) -> Valleys:
     """Ends that are not the same, highest first, with how many climbs ended in each."""
     rows = np.flatnonzero(_arrived(fit))
-    order = rows[np.argsort(-fit.value[rows], kind="stable")]
+    # Of ends that differ by rounding alone the earliest stands for the valley, so that it stays what it was.
+    height = np.round(fit.value[rows] / max(ROUNDED, density.rounding))
+    order = rows[np.argsort(-height, kind="stable")]
     _, _, hess = density.logpdf_grad_hess(fit.theta[order])
     kept: list[int] = []
     ends = np.zeros(0, int)
