@@ -62,14 +62,28 @@ def _apart(g: Graph, e: Ensemble, values: str) -> str:
     return g("Reshape", values, g.axis(-1, len(e.outputs), e.features.width)) if e.heads else values
 
 
+def _last(g: Graph, e: Ensemble) -> str:
+    """The last axis, a feature's or a bin's; onnxruntime takes a negative one amiss when there are no rows."""
+    return g.axis(2 if e.heads else 1)
+
+
+def _summed(g: Graph, e: Ensemble, values: str) -> str:
+    """(batch[, H], k) -> (batch[, H]), in two steps: OpenVINO adds wrong numbers to a sum that drops its axis itself.
+
+    Its CPU plugin (2026.4.1) folds a vector that is added to such a sum, here one number a head, into the summation.
+    """
+    if not e.heads:
+        return g("ReduceSum", values, _last(g, e), keepdims=0)
+    return g("Squeeze", g("ReduceSum", values, _last(g, e), keepdims=1), _last(g, e))
+
+
 def _baseline(g: Graph, e: Ensemble, f: str, arrays: dict[str, np.ndarray]) -> tuple[str, str]:
     """Returns b (batch[, H]) and its slope l + Q f (batch[, H], m); b = c + f.(slope + l) / 2."""
     linear, matrix = (g.constant(f"baseline/{part}", arrays[f"baseline/{part}"]) for part in ("linear", "matrix"))
     slope = g("Gemm", f, matrix, linear)
     sides = g("Unsqueeze", f, g.axis(1)) if e.heads else f
     product = g("Mul", sides, _apart(g, e, g("Add", slope, linear)))
-    twice = g("ReduceSum", product, g.axis(2 if e.heads else 1), keepdims=0)
-    half = g("Mul", twice, g.constant("constant/half", 0.5))
+    half = g("Mul", _summed(g, e, product), g.constant("constant/half", 0.5))
     return g("Add", half, g.constant("baseline/constant", arrays["baseline/constant"])), _apart(g, e, slope)
 
 
@@ -94,9 +108,8 @@ def _error(g: Graph, e: Ensemble, arrays: dict[str, np.ndarray]) -> str:
         return g("Mul", width, factors, output="error")
     edges = g.constant("calibration/edges", arrays["calibration/edges"])
     edges = g("Reshape", edges, g.axis(n_heads, n_bins - 1)) if e.heads else edges
-    last = g.axis(2 if e.heads else 1)  # onnxruntime takes a negative one amiss when there are no rows
-    above = g("GreaterOrEqual", g("Unsqueeze", "logpdf", last), edges)
-    place = g("ReduceSum", g("Cast", above, to=g.onnx.TensorProto.INT64), last, keepdims=0)
+    above = g("GreaterOrEqual", g("Unsqueeze", "logpdf", _last(g, e)), edges)
+    place = _summed(g, e, g("Cast", above, to=g.onnx.TensorProto.INT64))
     if e.heads:
         place = g("Add", place, g.axis(*(n_bins * h for h in range(n_heads))))
     return g("Mul", width, g("Gather", factors, place, axis=0), output="error")
