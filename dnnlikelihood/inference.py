@@ -2,7 +2,7 @@ r"""`Inference`: the questions a physicist asks of a likelihood, put to any LogD
 
     posterior   samples by HMC        hpdi, hpdi_2d, marginal   what they say
     map, mle    maxima                profile, tmu, interval    profile likelihood (arXiv:1007.1727, eq. 8)
-    cls, upper_limit, discovery       tests of signals against a profiled likelihood (`SignalQuestions`)
+    cls, upper_limit, discovery, ...  tests of signals against a profiled likelihood (`SignalQuestions`)
     valleys, scan, intervals          of densities with several maxima, frozen or profiled (`ScanQuestions`)
 
 The MAP maximises `logpdf`. The MLE maximises it without the normal priors of the parameters of interest; the priors of

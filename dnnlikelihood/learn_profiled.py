@@ -76,6 +76,7 @@ HEADS: dict[str, tuple[str, str]] = {
     "expected": ("expected", "of the nominal background expectation, before any fit"),
     "asimov_observed": ("asimov", "of the Asimov data of the background-only fit to the observed data"),
     "asimov": ("asimov", "of the Asimov data without signal"),
+    "asimov_signal": ("asimov", "without signal of the Asimov data of the signal, less that of the signal: -q_0,A / 2"),
 }
 """What the data of heads with these names are."""
 

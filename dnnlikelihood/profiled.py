@@ -24,11 +24,12 @@ from .priors import Prior
 from .progress import progress_bar
 from .protocols import Labels, LogDensity
 from .runlog import RunLog
+from .sources.asimov_signal import AsimovOfSignal, fit_head
 from .sources.eft_model import EftModel
 from .sources.histfactory_workspace import read_document, signals_of
-from .sources.profiled import ProfiledSource, build_profiled, profile_from
-from .sources.strength import Strength, with_strength
-from .statistics.counting import CountingFit, CurvedModel
+from .sources.profiled import ProfiledSource, build_profiled
+from .sources.strength import maximise_along
+from .statistics.counting import CountingFit, CurvedModel, Observation
 from .statistics.counting_hessian import profiled_hessian
 from .store import Artifact
 
@@ -104,6 +105,7 @@ class ProfiledLikelihood(LogDensity, Artifact):
         measurement: str | None = None,
         signal_regions: Sequence[str] | None = None,
         include_control_regions: bool = True,
+        discovery: bool = False,
     ) -> Self:
         """The profiled likelihood of a pyhf workspace; see `sources.histfactory_profiled` for the definitions.
 
@@ -114,6 +116,7 @@ class ProfiledLikelihood(LogDensity, Artifact):
             measurement: its name; the first one if None.
             signal_regions: names of channels; those that begin with "SR" if None.
             include_control_regions: whether the other channels, "VR..." apart, are fitted too and have signal yields.
+            discovery: whether there is a fourth head, "asimov_signal", for expected significances.
 
         Raises:
             SchemaError: what is no workspace, or a patch that does not fit it.
@@ -129,6 +132,7 @@ class ProfiledLikelihood(LogDensity, Artifact):
             measurement=measurement,
             signal_regions=signal_regions,
             include_control_regions=include_control_regions,
+            discovery=discovery,
         )
 
     @classmethod
@@ -203,21 +207,15 @@ class ProfiledLikelihood(LogDensity, Artifact):
         return ProfiledFit(
             heads=tuple(self.source.data),
             nuisances=self.source.nuisances,
-            value=np.stack([f.value + self._constant(head) for f, head in zip(fits, data, strict=True)], axis=1),
+            value=np.stack(
+                [f.value + _constant(self.source, head) for f, head in zip(fits, data, strict=True)], axis=1
+            ),
             gradient=np.stack([f.gradient for f in fits], axis=1),
             nu=nu,
             pull=np.stack([(nu[:, h] - d.means) * spread for h, d in enumerate(data.values())], axis=1),
             status=np.stack([f.status for f in fits], axis=1),
             error=np.stack([f.error for f in fits], axis=1),
         )
-
-    def _constant(self, head: str) -> float:
-        """From log L relative to the saturated one to log L: sum of n log n - n - log n! of all counts."""
-        from scipy.special import gammaln, xlogy
-
-        seen, rated = self.source.data[head], self.source.model.constraints.rate > 0
-        n = np.concatenate([seen.counts, seen.auxiliary[rated]])
-        return self.source.constants.get(head, 0.0) + float((xlogy(n, n) - n - gammaln(n + 1.0)).sum())
 
     @cached_property
     def null_logpdf(self) -> np.ndarray:
@@ -237,18 +235,9 @@ class ProfiledLikelihood(LogDensity, Artifact):
         s = self.points(signals)
         if not s.any(axis=1).all():
             raise DomainError(f"signal {int(np.argmin(s.any(axis=1)))} is zero in every bin: it has no direction")
-        with np.errstate(divide="ignore", invalid="ignore"):
-            lower, upper = self.parameters.lower / s, self.parameters.upper / s
-        lowest = np.where(s > 0, lower, np.where(s < 0, upper, -np.inf)).max(axis=1)
-        unit = np.where(np.isfinite(lowest) & (lowest < 0), -lowest, 1.0)
-        model = Strength(self.source.model, -(1 - 1e-9) if allow_negative else 0.0)
-        fits = []
-        for head, seen in self.source.data.items():
-            starts = np.pad(self.source.starts[head], ((0, 0), (0, 1)))
-            fits.append(profile_from(model, s * unit[:, None], with_strength(seen), starts, gradient=False))
+        fits, unit = maximise_along(self.source, s, allow_negative=allow_negative)
         mu = np.stack([f.nu[:, -1] * unit for f in fits], axis=1)
-        found = self._gathered(fits)
-        return ProfiledFit(**{**vars(found), "mu": mu})
+        return ProfiledFit(**{**vars(self._gathered(fits)), "mu": mu})
 
     # The density -----------------------------------------------------------------------------------------------------
 
@@ -298,10 +287,11 @@ class ProfiledLikelihood(LogDensity, Artifact):
 
     def _logpdf_grad_hess(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """In closed form where the model offers second derivatives and one fit a point finds the maximum."""
-        if self.heads or not isinstance(self.source.model, CurvedModel):
+        seen = None if self.heads else self.source.data[PLAIN]
+        if not isinstance(seen, Observation) or not isinstance(self.source.model, CurvedModel):
             return super()._logpdf_grad_hess(theta)
         fit = self._converged(theta)
-        hess = profiled_hessian(self.source.model, theta, fit.nu[:, 0], self.source.data[PLAIN])
+        hess = profiled_hessian(self.source.model, theta, fit.nu[:, 0], seen)
         return fit.value[:, 0], fit.gradient[:, 0], hess
 
     def label(self, theta: Any) -> Labels:
@@ -375,9 +365,20 @@ class ProfiledLikelihood(LogDensity, Artifact):
         return cls.from_source(metadata["recipe"]["source"], **metadata["recipe"]["arguments"])
 
 
+def _constant(source: ProfiledSource, head: str) -> float:
+    """From log L relative to the saturated one to log L: sum of n log n - n - log n! of all counts."""
+    from scipy.special import gammaln, xlogy
+
+    seen, rated = source.data[head], source.model.constraints.rate > 0
+    if isinstance(seen, AsimovOfSignal):  # a ratio of likelihoods, of which constants are gone
+        return 0.0
+    n = np.concatenate([seen.counts, seen.auxiliary[rated]])
+    return source.constants.get(head, 0.0) + float((xlogy(n, n) - n - gammaln(n + 1.0)).sum())
+
+
 def _fit_block(source: ProfiledSource, theta: np.ndarray) -> list[CountingFit]:
     """The fits of some rows, a list over heads; here so that other processes find it."""
-    return [profile_from(source.model, theta, seen, source.starts[head]) for head, seen in source.data.items()]
+    return [fit_head(source.model, theta, seen, source.starts[head]) for head, seen in source.data.items()]
 
 
 def _joined(fits: Sequence[CountingFit]) -> CountingFit:

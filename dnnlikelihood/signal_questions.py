@@ -98,6 +98,21 @@ class SignalQuestions:
         self._told("discovery", "", numbers, found.status, time.perf_counter() - start)
         return found
 
+    def expected_discovery(self, signals: Any, mu: Any = 1.0, *, outside: Outside = "refuse") -> Discovery:
+        """Medians of q_0, p_0 and significance if each signal is there with strength mu (number or (n,)).
+
+        Raises:
+            ParameterError: no head asimov_signal, which `ProfiledLikelihood.from_workspace(discovery=True)` has.
+        """
+        from .statistics.limits import expected_discovery
+        from .statistics.signals import along
+
+        start = time.perf_counter()
+        found = expected_discovery(along(self._known(), signals, outside=outside), mu)
+        numbers = _json(found, "muhat", "q0", "p0", "significance", "error", "status")
+        self._told("expected_discovery", "", numbers, found.status, time.perf_counter() - start)
+        return found
+
     def _told(self, question: str, about: str, numbers: Mapping[str, Any], status: np.ndarray, seconds: float) -> None:
         n = len(status)
         bad = status[status != "converged"]

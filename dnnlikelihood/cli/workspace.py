@@ -27,6 +27,7 @@ class WorkspaceOptions:
     control_regions: bool = True
     simplified: Path | None = None
     references: Sequence[str] = ()
+    discovery: bool = False
 
     @property
     def given(self) -> bool:
@@ -39,6 +40,7 @@ class WorkspaceOptions:
         words = [word for option, path in files if path is not None for word in (option, path.name)]
         if self.signal_regions:
             words += ["--signal-regions", ",".join(self.signal_regions)]
+        words += ["--discovery"] if self.discovery else []
         return words if self.control_regions else [*words, "--no-control-regions"]
 
 
@@ -62,7 +64,10 @@ def learn_workspace_file(
 
     path, regions = Path(source), options.signal_regions or None
     truth = ProfiledLikelihood.from_workspace(
-        path, signal_regions=regions, include_control_regions=options.control_regions
+        path,
+        signal_regions=regions,
+        include_control_regions=options.control_regions,
+        discovery=options.discovery,
     )
     signals = None if options.patchset is None else truth.signals_from_patchset(read_patches(options.patchset))
     simplified = None

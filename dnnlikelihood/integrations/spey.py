@@ -9,8 +9,9 @@ r"""Spey's back-end `dnnlikelihood.profiled`: a profiled likelihood as a Spey mo
 The nuisances are gone, so the signal strength mu is the one parameter that Spey sees. Which data a likelihood is of, is
 its head: the observed ones, those before any fit (a priori), and the Asimov data of the background. Spey hands data
 around as lists of counts, and here there are none: Asimov data are a list that names the head, and travels through
-Spey's combinations. What is not in the model is refused with Spey's exceptions: q_0 (its Asimov data contain signal),
-toys, counts of somebody else.
+Spey's combinations. What is not in the model is refused with Spey's exceptions:
+toys, counts of somebody else. The Asimov data of the signal, which q_0 asks for after a fit to the observed data, are
+in models with the head "asimov_signal"; of them two numbers are known, at mu = 0 and at their best fit, mu = 1.
 
 Outside the domain of a surrogate there is no answer, only a refusal; except where the signal is excluded at the edge
 already, beyond doubt and with all bands. Then nll goes on along its chord, a lower bound of a convex one, so that
@@ -39,14 +40,14 @@ __all__ = ["AsimovData", "ProfiledLikelihood"]
 
 logger = logging.getLogger(__name__)
 
-OBSERVED, EXPECTED, ASIMOV = "observed", "expected", "asimov_observed"
+OBSERVED, EXPECTED, ASIMOV, SIGNAL = "observed", "expected", "asimov_observed", "asimov_signal"
 LEVEL = 0.95
 """Limits of this level, with their bands, lie inside the domain if the signal is excluded at its edge."""
 ROW = np.zeros(1, int)
 
 
 class AsimovData(list):
-    """The Asimov data of the background: a list with the name of the head that is the likelihood of them."""
+    """Asimov data: a list with the name of the head that is the likelihood of them."""
 
 
 class ProfiledLikelihood(spey.BackendBase):
@@ -142,17 +143,57 @@ class ProfiledLikelihood(spey.BackendBase):
         return hessian
 
     def expected_data(self, pars: Sequence[float]) -> AsimovData:
-        """The Asimov data of the background, by name.
+        """The Asimov data of the background, or of the signal at mu = 1, by name.
 
         Raises:
-            MethodNotAvailable: those of a signal, which q_0 asks for.
+            MethodNotAvailable: those of a signal which the model does not know.
         """
-        if float(np.ravel(pars)[0]) != 0.0:
+        mu = float(np.ravel(pars)[0])
+        if mu == 0.0:
+            return AsimovData([EXPECTED if self._asked == EXPECTED else ASIMOV])
+        self._check_discovery(mu)
+        return AsimovData([SIGNAL])
+
+    def minimize_asimov_negative_loglikelihood(
+        self,
+        expected: spey.ExpectationType = spey.ExpectationType.observed,
+        test_statistics: str = "qtilde",
+        **_options: Any,
+    ) -> tuple[float, float]:
+        """Best fit of the Asimov data of the signal and -log L there, which are 1 and, by convention, 0.
+
+        Raises:
+            NotImplementedError: of other Asimov data, which Spey fits itself then.
+            MethodNotAvailable: a model without them, or a fit to data before any fit.
+        """
+        if test_statistics != "q0":
+            raise NotImplementedError
+        self._head(expected, None)
+        self._check_discovery(1.0)
+        return 1.0, 0.0
+
+    def asimov_negative_loglikelihood(
+        self,
+        poi_test: float = 1.0,
+        expected: spey.ExpectationType = spey.ExpectationType.observed,
+        test_statistics: str = "qtilde",
+        **_options: Any,
+    ) -> float:
+        """-log L of the Asimov data of the signal, relative to their best fit; raises as its neighbour does."""
+        if test_statistics != "q0":
+            raise NotImplementedError
+        self._head(expected, None)
+        self._check_discovery(1.0)
+        return self._nll(SIGNAL, poi_test)[0]
+
+    def _check_discovery(self, mu: float) -> None:
+        prefit = self._asked == EXPECTED
+        if mu != 1.0 or prefit or SIGNAL not in self.curves.heads:
             raise MethodNotAvailable(
-                f"{self.name} knows the Asimov data of the background alone; expected counts of a signal, which "
-                "the discovery statistic q0 is made from, are not in the model"
+                f"{self.name}: the discovery statistic q0 needs the Asimov data of the signal, which this model does "
+                f"not have at mu = {mu:g}{' before any fit' if prefit else ''}; a model learned with `dnnlik learn "
+                "--discovery` has those at mu = 1 of a fit to the observed data"
             )
-        return AsimovData([EXPECTED if self._asked == EXPECTED else ASIMOV])
 
     def _head(self, expected: spey.ExpectationType, data: Any) -> str:
         """Which data are meant; Spey asks for Asimov data right after it has asked for those they are made from."""
@@ -170,6 +211,8 @@ class ProfiledLikelihood(spey.BackendBase):
         """Value and slope; beyond the edge of the domain the chord, or a refusal."""
         if not self.is_alive:
             return float(self.curves.curve(head)(ROW, np.zeros(1))[0][0]), 0.0
+        if head == SIGNAL:
+            return self._nll_of_signal(mu), 0.0
         if mu < self.low:
             raise NegativeExpectedYields(f"mu = {mu:.6g} lies below {self.low:.6g}, the lowest that the model knows")
         if mu > self.high and not self.excluded_at_edge:
@@ -183,6 +226,16 @@ class ProfiledLikelihood(spey.BackendBase):
         logger.info("mu = %.6g is beyond the domain, where the signal is excluded: nll is a lower bound", mu)
         chord = (float(nll[0]) - self._nll(head, 0.0)[0]) / self.high
         return float(nll[0]) + chord * (mu - self.high), chord
+
+    def _nll_of_signal(self, mu: float) -> float:
+        """-log L of the Asimov data of the signal: 0 at their best fit, the head's value at mu = 1 without signal."""
+        if mu not in (0.0, 1.0):
+            raise MethodNotAvailable(f"{self.name} knows the Asimov data of the signal at mu = 0 and 1, not at {mu:g}")
+        if mu == 1.0:
+            return 0.0
+        if self.high < 1.0:
+            raise InvalidInput(f"the domain of the model ends at mu = {self.high:.6g}, below the signal itself")
+        return float(self.curves.curve(SIGNAL)(ROW, np.ones(1))[0][0])
 
 
 def _density(model: str | Path | LogDensity) -> LogDensity:

@@ -8,6 +8,7 @@ convention of SModelS). The data sets h, theta^(h) the conditional maximum at s 
     observed          n = n_obs,                       a = a_0
     expected          n = b_0, the sum of the nominal yields of all backgrounds (before any fit), a = a_0
     asimov_observed   n = lambda(0, theta^(observed)), a = the auxiliary data that theta^(observed) predicts
+    asimov_signal     only for discovery: of every signal its own, compared with no signal (`asimov_signal`)
 
 The Asimov set of `expected` is that of nominal parameters, which is b_0 and a_0 again: where lambda(0, nominal) = b_0,
 its likelihood is the one of `expected` by construction, and is not computed twice.
@@ -28,6 +29,7 @@ from ..errors import LikelihoodError
 from ..jsonfiles import canonical
 from ..parameters import Parameter, ParameterSpace
 from ..statistics.counting import Observation
+from .asimov_signal import AsimovOfSignal, asimov
 from .histfactory_model import Model, compile_model
 from .histfactory_workspace import background_only, measurement_of, patched, regions, within_regions
 from .histfactory_yields import Yields
@@ -52,6 +54,7 @@ def profiled_histfactory(
     measurement: str | None = None,
     signal_regions: Sequence[str] | None = None,
     include_control_regions: bool = True,
+    discovery: bool = False,
 ) -> ProfiledSource:
     """The profiled likelihood of a workspace.
 
@@ -63,6 +66,7 @@ def profiled_histfactory(
         measurement: its name; the first one if None.
         signal_regions: names of channels; those that begin with "SR" if None.
         include_control_regions: whether the other channels, "VR..." apart, are fitted too and have signal yields.
+        discovery: whether there is the head asimov_signal.
 
     Raises:
         SchemaError: what is no workspace, or a patch that does not fit it.
@@ -78,6 +82,10 @@ def profiled_histfactory(
     yields = Yields(model)
     data, starts = _data(model, yields)
     _check_slope(model, yields, data["observed"], starts["observed"])
+    heads: dict[str, Observation | AsimovOfSignal] = {**data}
+    if discovery:
+        own = AsimovOfSignal(data["observed"], starts["observed"])
+        heads["asimov_signal"], starts["asimov_signal"] = own, own.find_starts(yields, _trial_signals(model))
     width = -float(np.log(model.sigma[np.isfinite(model.sigma)] * np.sqrt(2 * np.pi)).sum())
     return ProfiledSource(
         name="histfactory",
@@ -86,11 +94,12 @@ def profiled_histfactory(
             "measurement": chosen["name"],
             "signal_regions": signal,
             "include_control_regions": include_control_regions,
+            **({"discovery": True} if discovery else {}),
         },
         parameters=_inputs(model),
         nuisances=model.names,
         model=yields,
-        data=data,
+        data=heads,
         starts=starts,
         constants={
             "observed": width + model.constant,
@@ -126,14 +135,10 @@ def _data(model: Model, yields: Yields) -> tuple[dict[str, Observation], dict[st
     null = profile_from(yields, signals[:1] * 0.0, observed, starts["observed"], gradient=False)
     if not null.converged.all():
         raise LikelihoodError(f"the fit of the background to the observed counts failed ({null.status[0]})")
-    asimov = Observation(
-        yields.expected(np.zeros((1, len(model.bins))), null.nu)[0],
-        np.where(yields.constraints.precision > 0, null.nu[0], 0.0),
-        yields.constraints.rate * null.nu[0],
-    )
+    background = asimov(yields, np.zeros((1, len(model.bins))), null.nu).rows(0)
     starts["expected"] = find_starts(yields, signals, expected)
-    starts["asimov_observed"] = find_starts(yields, signals, asimov)
-    return {"observed": observed, "expected": expected, "asimov_observed": asimov}, starts
+    starts["asimov_observed"] = find_starts(yields, signals, background)
+    return {"observed": observed, "expected": expected, "asimov_observed": background}, starts
 
 
 def _trial_signals(model: Model) -> np.ndarray:

@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from ..statistics.counting import Constraints, CountingModel, Observation
+from ..statistics.counting import Constraints, CountingFit, CountingModel, Observation
+from .asimov_signal import AsimovOfSignal
+from .profiled import ProfiledSource, profile_from
 
-__all__ = ["Strength", "with_strength"]
+__all__ = ["Strength", "maximise_along", "with_strength"]
 
 
 class Strength:
@@ -64,6 +66,31 @@ class Strength:
     def _slope(self, x: np.ndarray, nu: np.ndarray, signal: np.ndarray) -> np.ndarray:
         """(n, B, 1) d lambda / d mu."""
         return self.model.inputs_jacobian(x, nu) @ signal[:, :, None]
+
+
+def maximise_along(
+    source: ProfiledSource, signals: np.ndarray, *, allow_negative: bool
+) -> tuple[list[CountingFit], np.ndarray]:
+    """The maxima over nuisances and strength for each data set; and the units (n,) that strengths are counted in.
+
+    Args:
+        source: of the profiled likelihood.
+        signals: (n, d), none of them zero everywhere.
+        allow_negative: whether strengths may be below 0, as far as the bounds of the inputs.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        lower, upper = source.parameters.lower / signals, source.parameters.upper / signals
+    lowest = np.where(signals > 0, lower, np.where(signals < 0, upper, -np.inf)).max(axis=1)
+    unit = np.where(np.isfinite(lowest) & (lowest < 0), -lowest, 1.0)
+    model = Strength(source.model, -(1 - 1e-9) if allow_negative else 0.0)
+    fits = []
+    for head, seen in source.data.items():
+        if isinstance(seen, AsimovOfSignal):
+            fits.append(seen.maximum(source.model, signals, 1.0 / unit))
+            continue
+        starts = np.pad(source.starts[head], ((0, 0), (0, 1)))
+        fits.append(profile_from(model, signals * unit[:, None], with_strength(seen), starts, gradient=False))
+    return fits, unit
 
 
 def with_strength(seen: Observation) -> Observation:

@@ -3,6 +3,7 @@ r"""Second derivatives of a counting likelihood whose nuisances are maximised aw
 At the maximum nu(x), with indices for derivatives of log L (statistics.counting) and nuisances that rest on no bound,
 
     d2/dx dx max_nu log L = L_xx - L_xnu L_nunu^-1 L_nux                  (implicit function theorem)
+    d nu / dx = - L_nunu^-1 L_nux,
     L_uv = sum_b [ (n_b / lambda_b - 1) d2 lambda_b / du dv - n_b / lambda_b^2 d lambda_b / du d lambda_b / dv ] - D^-1
 
 with D^-1 the curvature of the constraints, for u = v = nu alone.
@@ -15,7 +16,10 @@ import numpy as np
 from .counting import CountingModel, CurvedModel, Observation
 from .scoring import constraint_slopes, pull
 
-__all__ = ["profiled_hessian"]
+__all__ = ["maximiser_pullback", "profiled_hessian"]
+
+CHUNK = 64
+"""Rows at a time."""
 
 
 def profiled_hessian(
@@ -23,7 +27,6 @@ def profiled_hessian(
     x: np.ndarray,
     nu: np.ndarray,
     observation: Observation | None = None,
-    chunk: int = 64,
 ) -> np.ndarray:
     """(n, d, d) Hessian of the profiled log L at inputs x (n, d), given the maximising nuisances nu (n, k).
 
@@ -32,18 +35,37 @@ def profiled_hessian(
         x: (n, d).
         nu: (n, k) from `maximise_nuisances`.
         observation: what was seen, if not what the model says.
-        chunk: rows at a time.
     """
     if not isinstance(model, CurvedModel):
         raise TypeError(f"{type(model).__name__} offers no second derivatives (curvature, inputs_curvature)")
     seen = (observation or model.observation).each(len(x))
-    parts = [slice(i, i + chunk) for i in range(0, len(x), chunk)]
+    parts = [slice(i, i + CHUNK) for i in range(0, len(x), CHUNK)]
     return np.concatenate(
         [np.zeros((0, x.shape[1], x.shape[1])), *(_block(model, x[p], nu[p], seen.rows(p)) for p in parts)]
     )
 
 
+def maximiser_pullback(
+    model: CurvedModel, x: np.ndarray, nu: np.ndarray, weights: np.ndarray, observation: Observation
+) -> np.ndarray:
+    """(n, d): sum_k w_k d nu_k / dx of the maximising nuisances nu (n, k), with weights (n, k); see the module."""
+    out = np.zeros(x.shape)
+    for i in range(0, len(x), CHUNK):
+        part = slice(i, i + CHUNK)
+        hess, cross, _ = _second_derivatives(model, x[part], nu[part], observation.rows(part))
+        out[part] = (cross @ np.linalg.solve(hess, weights[part][:, :, None]))[:, :, 0]
+    return out
+
+
 def _block(model: CurvedModel, x: np.ndarray, nu: np.ndarray, seen: Observation) -> np.ndarray:
+    hess, cross, direct = _second_derivatives(model, x, nu, seen)
+    return direct + cross @ np.linalg.solve(hess, cross.transpose(0, 2, 1))
+
+
+def _second_derivatives(
+    model: CurvedModel, x: np.ndarray, nu: np.ndarray, seen: Observation
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """-L_nunu (n, k, k), the identity for nuisances on a bound; L_xnu (n, d, k), 0 for those; L_xx (n, d, d)."""
     held = model.hold(x)
     expected, by_nu = model.jacobian(held, nu)
     by_x = model.inputs_jacobian(x, nu)
@@ -60,4 +82,4 @@ def _block(model: CurvedModel, x: np.ndarray, nu: np.ndarray, seen: Observation)
     hess = np.where(free[:, :, None] & free[:, None, :], hess, 0.0)
     hess[:, k, k] += ~free
     cross = np.where(free[:, None, :], mixed - down_x @ by_nu, 0.0)
-    return both - down_x @ by_x + cross @ np.linalg.solve(hess, cross.transpose(0, 2, 1))
+    return hess, cross, both - down_x @ by_x

@@ -4,6 +4,7 @@ r"""Tests of signals and upper limits on their strength mu, for many signals at 
     q~_mu  = the same with muhat in [0, inf)                                      (arXiv:1007.1727, eqs. 14 and 16)
     q_A    = 2 [nll_A(mu) - nll_A(0)]        of the Asimov data of the background, which are best described by mu = 0
     q_0    = 2 [nll(0) - nll(muhat)] for muhat >= 0, else 0,    p_0 = 1 - Phi(sqrt(q_0))                     (eq. 12)
+    q_0,A  = the same of the Asimov data of the signal at mu', whose best fit is mu' by construction: the median q_0
 
 The upper limit at a confidence level is the mu at which CL_s(q, q_A) = 1 - level (`asymptotics`). A surrogate knows how
 wrong its nll may be, e(mu): q moves by at most 2 [e(mu) + e(muhat)], so ln CL_s by some D, and the limit by
@@ -34,9 +35,17 @@ from .asymptotics import (
 from .roots import Minima, Roots, expand, minimise, solve
 from .signals import SignalCurves
 
-__all__ = ["Discovery", "HypothesisTest", "UpperLimits", "discovery", "hypotest", "upper_limits"]
+__all__ = [
+    "Discovery",
+    "HypothesisTest",
+    "UpperLimits",
+    "discovery",
+    "expected_discovery",
+    "hypotest",
+    "upper_limits",
+]
 
-OBSERVED, ASIMOV = "observed", "asimov_observed"
+OBSERVED, ASIMOV, SIGNAL = "observed", "asimov_observed", "asimov_signal"
 MOST = 1e6
 """The largest mu that is looked at."""
 TOLERANCE = 1e-3
@@ -104,10 +113,10 @@ class UpperLimits:
 
 @dataclass(frozen=True, slots=True)
 class Discovery:
-    """Tests of the background alone against n signals of any strength."""
+    """Tests of the background alone against n signals of any strength; in the data, or in the median experiment."""
 
     muhat: np.ndarray
-    """(n,)."""
+    """(n,); of what is expected, the strength that it is expected of."""
     q0: np.ndarray
     """(n,)."""
     p0: np.ndarray
@@ -182,10 +191,7 @@ def hypotest(
         ShapeError: mu of another shape, or not positive.
         ParameterError: a head that the density does not have.
     """
-    mu = np.broadcast_to(np.asarray(mu, float), (curves.n,))
-    if not (np.isfinite(mu) & (mu > 0)).all():
-        raise ShapeError(f"the tested mu must be positive and finite, got {mu[~(mu > 0) | ~np.isfinite(mu)][:3]}")
-    data = _Data(curves, statistic, ASIMOV)
+    mu, data = _strengths(curves, mu), _Data(curves, statistic, ASIMOV)
     best, rows = data.fit(2 * mu), data.every
     found = data.both(rows, mu)
     expected = _Data(curves, statistic, bands).q_asimov(rows, mu) if bands != ASIMOV else found.q_asimov
@@ -310,17 +316,45 @@ def discovery(curves: SignalCurves) -> Discovery:
     Raises:
         ParameterError: the density has no head "observed".
     """
-    from scipy.special import ndtr
-
     rows, zero = np.arange(curves.n), np.zeros(curves.n)
     curve = curves.curve(OBSERVED)
     best = minimise(curve, zero, np.ones(curves.n), MOST)
     q0 = 2 * (curve(rows, zero)[0] - best.value)
     e = 2 * (curves.error(OBSERVED, rows, zero) + curves.error(OBSERVED, rows, best.x))
-    z = np.sqrt(np.maximum(q0, 0.0))
-    far, near = np.sqrt(np.maximum(q0, 0.0) + e), np.sqrt(np.maximum(q0 - e, 0.0))
-    refused = ~best.inside | ~np.isfinite(q0)
-    status = np.select([np.isnan(q0), refused], ["failed", "outside"], "converged")
-    blank = np.where(status == "converged", 1.0, np.nan)
-    error = np.maximum(far - z, z - near)
-    return Discovery(best.x, q0, ndtr(-z) * blank, z * blank, error * blank, status)
+    return _significance(best.x, q0, e, ended=~best.inside)
+
+
+def expected_discovery(curves: SignalCurves, mu: Any = 1.0) -> Discovery:
+    """The medians of q_0, p_0 and significance if every signal is there with strength mu.
+
+    Experiments that fluctuate by N sigma have a significance N higher.
+
+    Args:
+        curves: of the signals, with a head "asimov_signal", whose nll is q_0,A / 2 (`sources.asimov_signal`).
+        mu: number or (n,), positive.
+
+    Raises:
+        ShapeError: mu of another shape, or not positive.
+        ParameterError: the density has no such head.
+    """
+    curve, mu = curves.curve(SIGNAL), _strengths(curves, mu)
+    rows = np.arange(curves.n)
+    return _significance(mu, 2 * curve(rows, mu)[0], 2 * curves.error(SIGNAL, rows, mu), ended=np.zeros(curves.n, bool))
+
+
+def _strengths(curves: SignalCurves, mu: Any) -> np.ndarray:
+    """(n,) positive numbers."""
+    mu = np.broadcast_to(np.asarray(mu, float), (curves.n,))
+    if not (np.isfinite(mu) & (mu > 0)).all():
+        raise ShapeError(f"the tested mu must be positive and finite, got {mu[~(mu > 0) | ~np.isfinite(mu)][:3]}")
+    return mu
+
+
+def _significance(mu: np.ndarray, q0: np.ndarray, error: np.ndarray, *, ended: np.ndarray) -> Discovery:
+    """What q_0 (n,) and its error mean; `ended` where the curve did before its minimum."""
+    from scipy.special import ndtr
+
+    status = np.select([np.isnan(q0), ended | ~np.isfinite(q0)], ["failed", "outside"], "converged")
+    q = np.where(status == "converged", q0, np.nan)
+    z, far, near = (np.sqrt(np.maximum(moved, 0.0)) for moved in (q, np.maximum(q, 0.0) + error, q - error))
+    return Discovery(mu, q0, ndtr(-z), z, np.maximum(far - z, z - near), status)
