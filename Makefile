@@ -1,10 +1,10 @@
-# make demo | test | lint | notebooks | bench      each makes .venv if it is missing; only Python 3.11+ is needed
+# make demo | test | lint | notebooks | smodels | bench    each makes .venv if it is missing; only Python 3.11+ is needed
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/ready
 
-.PHONY: demo test lint notebooks bench clean
+.PHONY: demo test lint notebooks smodels bench clean
 
 $(READY): setup.cfg setup.py pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -27,6 +27,10 @@ lint: $(READY)
 
 notebooks: $(READY)
 	@$(BIN)/python -m pytest -m notebook tests/test_notebooks.py
+
+smodels: $(READY)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[smodels]'
+	@$(BIN)/python -m pytest tests/integrations/test_smodels.py
 
 bench: $(READY)
 	@$(BIN)/python benchmarks/toy_lhc.py

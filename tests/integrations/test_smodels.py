@@ -1,16 +1,22 @@
 """SModelS itself, reading a file of ours through our adapter, beside the truth that the file was made from."""
 
+import json
+import os
 import sys
+import tarfile
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from olll_files import BACKGROUND, COUNTS, SIGNAL, UNCERTAINTY, truth, written
+from olll_files import BACKGROUND, COUNTS, SIGNAL, SOURCE, UNCERTAINTY, truth, written
 
 from dnnlikelihood.errors import SafetyError, ShapeError
 from dnnlikelihood.integrations import smodels as ours
 from dnnlikelihood.statistics.limits import hypotest, upper_limits
 from dnnlikelihood.statistics.signals import along
+
+PATCH = "patch.sbottom_1300_205_60"
 
 
 @pytest.fixture(scope="module")
@@ -25,20 +31,19 @@ def nn():
         yield nnInterface
 
 
-@pytest.fixture(scope="module")
-def computer(nn):
-    """As SModelS makes it from a database entry: regions, files next to it, and the signal of each region."""
-    regions = {name: {"onnx": name, "type": "CR" if name == "CR" else "SR"} for name in ("SRlow", "SRhigh", "CR")}
+def database_entry(nn, content, regions, signal):
+    """As SModelS makes it from its database: regions, a file next to the entry, and the signal of each region."""
     info = SimpleNamespace(
-        id="COUNTING-2026-01",
-        cachedModels={"counting.onnx": written()},
-        regionMappings=regions,
-        includeCRs=True,
-        lumi=1.0,
+        id="ENTRY-2026-01", cachedModels={"model.onnx": content}, regionMappings=regions, includeCRs=True, lumi=1.0
     )
     data = SimpleNamespace(globalInfo=info, origdatasets=[SimpleNamespace(getID=lambda n=n: n) for n in regions])
-    signal = {name.removesuffix("-0"): y for name, y in SIGNAL.items()}
-    return nn.NNUpperLimitComputer(nn.NNData(signal, data), onnxfilename="counting.onnx")
+    return nn.NNUpperLimitComputer(nn.NNData(signal, data), onnxfilename="model.onnx")
+
+
+@pytest.fixture(scope="module")
+def computer(nn):
+    regions = {name: {"onnx": name, "type": "CR" if name == "CR" else "SR"} for name in ("SRlow", "SRhigh", "CR")}
+    return database_entry(nn, written(), regions, {name.removesuffix("-0"): y for name, y in SIGNAL.items()})
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +94,39 @@ def test_the_same_as_pyhf(computer):
 
 def test_the_best_fit(computer, exact):
     assert computer.nll_min(allowNegativeSignals=False)["muhat"] == pytest.approx(exact.limit.muhat[0], abs=0.02)
+
+
+@pytest.mark.skipif(
+    "DNNLIKELIHOOD_DATA" not in os.environ, reason="needs DNNLIKELIHOOD_DATA, with likelihoods/ of HEPData"
+)
+def test_an_atlas_search_is_excluded_where_pyhf_says(nn, tmp_path):
+    """The published model as SModelS reads it: at its upper limit pyhf's own fits give CL_s = 0.05."""
+    pyhf = pytest.importorskip("pyhf")
+    from test_profiled import pyhf_model, with_signal
+
+    import dnnlikelihood
+    from dnnlikelihood.integrations.olll import export_olll
+    from dnnlikelihood.profiled import ProfiledLikelihood
+
+    archive = (
+        Path(os.environ["DNNLIKELIHOOD_DATA"]) / "likelihoods" / "ATLAS-SUSY-2018-31_likelihoods_with_patches.tar.gz"
+    )
+    with tarfile.open(archive) as inside:
+        workspace, patch = (json.load(inside.extractfile(f"RegionA/{n}.json")) for n in ("BkgOnly", PATCH))
+    truth = ProfiledLikelihood.from_workspace(workspace)
+    signal = truth.signals_from_patchset({"signal": patch})["signal"]
+    model = dnnlikelihood.open(Path(__file__).parents[2] / "saved_models" / "atlas_susy_2018_31_a")
+    export_olll(model, truth, tmp_path / "model.onnx", name="a", author="Somebody", source=SOURCE)
+    bins = {f"{channel}[{i}]": channel for channel, i in (n.rsplit("-", 1) for n in truth.parameters.names)}
+    regions = {b: {"onnx": b, "type": "SR" if channel.startswith("SR") else "CR"} for b, channel in bins.items()}
+    yields = dict(zip(bins, signal, strict=True))
+    found = database_entry(nn, (tmp_path / "model.onnx").read_bytes(), regions, yields)
+    limit = found.getUpperLimitOnMu()
+    document = with_signal(truth, limit * signal, "mu_SIG")
+    theirs = pyhf_model(document, "mu_SIG")
+    data = pyhf.Workspace(document, validate=False).data(theirs)
+    assert float(pyhf.infer.hypotest(1.0, data, theirs, test_stat="qtilde")) == pytest.approx(0.05, abs=5e-4)
+    assert found.CLs(limit) == pytest.approx(0.05, abs=1e-3)
 
 
 def test_errors_of_the_surrogate_move_the_limit_a_little(computer):
