@@ -71,6 +71,29 @@ def test_the_published_files_are_measured(tmp_path):
         assert words in claims
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(
+    "DNNLIKELIHOOD_DATA" not in os.environ, reason="needs DNNLIKELIHOOD_DATA, with likelihoods/ of HEPData"
+)
+def test_the_accuracy_of_profiled_likelihoods_is_measured(tmp_path):
+    done = run("histfactory_accuracy.py", "--smoke", "--output", str(tmp_path))
+    assert done.returncode == 0, done.stderr[-3000:]
+    claims = checked(tmp_path / "histfactory_accuracy.json")["claims"]
+    words = " / ".join(c["claim"] for c in claims)
+    for expected in (
+        "slides' sampling",
+        "real signals",
+        "unseen signals",
+        "upper limit on mu",
+        "evaluation of 1000",
+        "training",
+    ):
+        assert expected in words
+    beside = [c for c in claims if c["peer"] == "simplified likelihood"]
+    assert len(beside) == 3
+    assert all(c["peer_value"] > 10 * c["value"] for c in beside)
+
+
 def test_an_absent_model_fails(tmp_path):
     done = run("toy_lhc.py", "--smoke", "--output", str(tmp_path), "--model", str(tmp_path / "nothing"))
     assert done.returncode != 0
