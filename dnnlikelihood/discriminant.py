@@ -56,6 +56,7 @@ class DiscriminantConfig(Config):
         n_bins: candidates, of which a validation curve chooses; empty to take the trainer's own number.
         n_repetitions: trainings from different initial weights.
         n_folds: 1, or 2 for two-fold cross validation.
+        nuisances: those that training knows, such as the few of largest impact; all if empty. Results count all.
         seed: of splits, weights and batches.
 
     >>> config = DiscriminantConfig(trainer=EfficientScore(n_bins=4), n_repetitions=3)
@@ -67,6 +68,7 @@ class DiscriminantConfig(Config):
     n_bins: tuple[int, ...] = ()
     n_repetitions: int = 1
     n_folds: int = 1
+    nuisances: tuple[str, ...] = ()
     seed: int = 0
 
     def validate(self) -> None:
@@ -81,8 +83,9 @@ class DiscriminantConfig(Config):
     def to_json(self) -> dict[str, Any]:
         """With the trainer's name."""
         trainer: Any = self.trainer
-        fields = {"n_bins": list(self.n_bins), "n_repetitions": self.n_repetitions, "n_folds": self.n_folds}
-        return {"trainer": {"name": name_of(trainer), **trainer.to_json()}, **fields, "seed": self.seed}
+        counts = {"n_bins": list(self.n_bins), "n_repetitions": self.n_repetitions, "n_folds": self.n_folds}
+        fields = {**counts, "nuisances": list(self.nuisances), "seed": self.seed}
+        return {"trainer": {"name": name_of(trainer), **trainer.to_json()}, **fields}
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Self:
@@ -91,7 +94,7 @@ class DiscriminantConfig(Config):
         Raises:
             ConfigError: unknown keys or trainers.
         """
-        known = {"trainer", "n_bins", "n_repetitions", "n_folds", "seed"}
+        known = {"trainer", "n_bins", "n_repetitions", "n_folds", "nuisances", "seed"}
         require(isinstance(value, dict), f"{cls.__name__} is a JSON object with fields {sorted(known)}, got {value!r}")
         unknown = sorted(set(value) - known)
         require(not unknown, f"{cls.__name__} has no fields {unknown}; it knows {sorted(known)}")
@@ -100,9 +103,17 @@ class DiscriminantConfig(Config):
             given = {"name": fields["trainer"]} if isinstance(fields["trainer"], str) else dict(fields["trainer"])
             require("name" in given, "the trainer has no name")
             fields["trainer"] = trainer_of(given.pop("name"), given)
-        if "n_bins" in fields:
-            fields["n_bins"] = tuple(fields["n_bins"])
+        for name in ("n_bins", "nuisances"):
+            require(isinstance(fields.get(name, []), list | tuple), f"{name} is {fields.get(name)!r}, must be a list")
+            fields[name] = tuple(fields.get(name, ()))
         return cls(**fields)
+
+
+def _known(part: tuple[EventModel, EventModel], config: DiscriminantConfig) -> tuple[EventModel, EventModel]:
+    """Training and validation events with the nuisances that training may know."""
+    if not config.nuisances:
+        return part
+    return part[0].only(config.nuisances), part[1].only(config.nuisances)
 
 
 class Discriminant(Artifact):
@@ -154,7 +165,7 @@ class Discriminant(Artifact):
             progress: whether to show bars on a terminal.
 
         Raises:
-            ConfigError: validation events with two folds, or more bins than the events support.
+            ConfigError: validation events with two folds, more bins than the events support, or unknown nuisances.
             TrainingError: a loss left the real numbers.
             StaleArtifact, Locked: a folder that holds something else, or is in use.
         """
@@ -164,7 +175,7 @@ class Discriminant(Artifact):
         parts = fold_models(model, validation, config.n_folds, config.seed)
         trainer, curve = config.trainer, None
         if config.n_bins:
-            curve = bin_curve(trainer, *parts[0], config.n_bins, seed=config.seed, progress=progress)  # type: ignore[arg-type]
+            curve = bin_curve(trainer, *_known(parts[0], config), config.n_bins, seed=config.seed, progress=progress)  # type: ignore[arg-type]
             config = config.replace(trainer=trainer.replace(n_bins=curve.chosen), n_bins=())
         watched = [v.fingerprint for _, v in parts]
         request = {"config": config.to_json(), "model": model.fingerprint, "validation": watched}
@@ -190,8 +201,8 @@ class Discriminant(Artifact):
         for r, row in enumerate(names(config.n_repetitions, config.n_folds)):
             seed = repetition_seed(config.seed, r)
             folds = [
-                kept(name, trainer, train, watched, seed, progress=progress)
-                for name, (train, watched) in zip(row, parts, strict=True)
+                kept(name, trainer, *_known(part, config), seed, progress=progress)
+                for name, part in zip(row, parts, strict=True)
             ]
             found = [expected_uncertainty(t.templates(w)) for t, (_, w) in zip(folds, parts, strict=True)]
             trainings.append(folds)

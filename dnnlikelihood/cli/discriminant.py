@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,10 +10,11 @@ import click
 
 from ..errors import ConfigError
 from . import tables
-from .command import Command, Report, new_folder_option, progress_option
+from .command import Command, Report, new_folder, new_folder_option, progress_option
 
 if TYPE_CHECKING:
-    from ..discriminant import Discriminant
+    from ..discriminant import Discriminant, DiscriminantConfig
+    from ..discriminants.events import EventModel
     from ..discriminants.examples import Example
 
 __all__ = ["discriminant"]
@@ -29,7 +31,8 @@ def discriminant() -> None:
     """Classifiers trained on the expected uncertainty of signal strengths, from events to a workspace.
 
     CONFIG is a JSON file {"events": ..., "discriminant": {"trainer": {"name": "efficient-score", "n_bins": 8}, ...},
-    "trainers": [...]}, all of it optional: events are those of the synthetic example otherwise.
+    "trainers": [...]}, all of it optional: events are those of the synthetic example otherwise. Other examples have
+    names, such as {"events": {"example": "higgsml"}, "discriminant": {"n_folds": 2}}, real simulated events of ATLAS.
     """
 
 
@@ -60,8 +63,8 @@ def train(config: Path | None, output: Path, trainer: str | None, seed: int, *, 
     made = Discriminant.fit(
         example.train, chosen, validation=_validation(example, chosen), folder=kept, progress=progress
     )
-    judged = example.train if chosen.n_folds == 2 else example.test
-    rows = _rows(made, example, judged)
+    judged = _judged(example, chosen)
+    rows = _rows(made, example, judged, made.folds[0].trainer)
     made.save(output)
     path = output.with_name(f"{output.name}.workspace.json")
     write_text(path, pretty(made.to_workspace(judged)))
@@ -78,27 +81,78 @@ def train(config: Path | None, output: Path, trainer: str | None, seed: int, *, 
 @discriminant.command(
     cls=Command,
     short_help="Train by several methods and compare them.",
-    example="dnnlik discriminant compare --seed 1",
+    example="dnnlik discriminant compare --seed 1 --output runs/methods",
 )
 @config_argument
+@click.option("--output", type=click.Path(path_type=Path), metavar="DIR", help="Where figures and numbers go; or none.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of splits, weights and batches.")
 @progress_option
-def compare(config: Path | None, seed: int, *, progress: bool) -> Report:
+def compare(config: Path | None, output: Path | None, seed: int, *, progress: bool) -> Report:
     """Train by several methods on the same events and compare them on independent ones.
 
-    The total uncertainty is that of the Fisher information; +/- are those of the profile likelihood on Asimov data.
-    Efficiency is the share of the information that the bins keep, where the unbinned bound is known.
+    The total uncertainty is that of the Fisher information, "simulated" counts the finite simulation too; +/- are those
+    of the profile likelihood on Asimov data. Efficiency is the share of the information that the bins keep, where the
+    unbinned bound is known. Figures: scans, impacts, templates, training, repetitions, classes.
     """
     from ..discriminant import Discriminant, DiscriminantConfig
 
+    if output is not None:
+        new_folder(output)
     document, example = _read(config, seed)
-    rows = []
+    trained: dict[str, Discriminant] = {}
+    rows, notes = [], []
     for entry in document.get("trainers", DEFAULT_TRAINERS):
         options = {"seed": seed, **document.get("discriminant", {}), "trainer": entry}
         chosen = DiscriminantConfig.from_json(options)
         made = Discriminant.fit(example.train, chosen, validation=_validation(example, chosen), progress=progress)
-        rows += _rows(made, example, example.train if chosen.n_folds == 2 else example.test)
-    return Report({"uncertainties": rows}, (_table(rows),))
+        name = _free(made.folds[0].trainer, trained)
+        judged = _judged(example, chosen)
+        rows += _rows(made, example, judged, name)
+        notes += [f"note: {name}: {message}" for message in made.templates(judged).messages]
+        trained[name] = made
+    shown: list[Any] = [_table(rows), *notes]
+    if output is not None:
+        shown.append(tables.facts({"written to": output}))
+        _write(output, rows, trained, _judged(example, chosen), example)
+    return Report({"uncertainties": rows, "messages": notes}, shown)
+
+
+def _free(name: str, taken: Mapping[str, Any]) -> str:
+    """The name, numbered if there is one already."""
+    number = sum(other.split(" #")[0] == name for other in taken)
+    return f"{name} #{number + 1}" if number else name
+
+
+def _write(
+    folder: Path, rows: list[dict[str, Any]], trained: Mapping[str, Discriminant], judged: EventModel, example: Example
+) -> None:
+    """Numbers and figures."""
+    from .. import plots
+    from ..discriminants.diagnostics import class_shares
+    from ..jsonfiles import pretty
+    from ..store import write_text
+
+    templates = {name: made.templates(judged) for name, made in trained.items()}
+    bound = float(example.bound.total[0]) if example.scores is not None else None
+    figures = {"templates_" + name.replace(" ", "_"): plots.shifted_templates(t) for name, t in templates.items()}
+    for poi in judged.pois:
+        figures[f"scan_{poi}"] = plots.strength_scans(templates, poi)
+        if judged.nuisances:
+            figures[f"impacts_{poi}"] = plots.strength_impacts(templates, poi)
+    descents = {name: made.folds[0] for name, made in trained.items() if "uncertainty" in made.folds[0].history}
+    if descents:
+        figures["training"] = plots.training_evolution(descents, bound=bound if len(judged.pois) == 1 else None)
+    if any(len(made.trainings) > 1 for made in trained.values()):
+        spreads = {name: made.repetitions(judged) for name, made in trained.items()}
+        figures["repetitions"] = plots.repeated_trainings(spreads, bound=bound)
+    for name, made in trained.items():
+        if getattr(made.config.trainer, "classes", "") == "processes":
+            shares = class_shares(made.folds[0], judged)
+            figures["classes_" + name.replace(" ", "_")] = plots.shares_of_classes(shares, judged.names)
+    folder.mkdir(parents=True)
+    write_text(folder / "uncertainties.json", pretty(rows))
+    for name, figure in figures.items():
+        plots.save(figure, folder, name)
 
 
 def _read(config: Path | None, seed: int) -> tuple[dict[str, Any], Example]:
@@ -109,30 +163,37 @@ def _read(config: Path | None, seed: int) -> tuple[dict[str, Any], Example]:
     if not isinstance(document, dict) or set(document) - KEYS:
         raise ConfigError(f"{config}: expected a JSON object with {sorted(KEYS)}")
     events = document.get("events", {**DEFAULT_EVENTS, "seed": seed})
-    return document, described(events, config.parent if config else Path(), seed)
+    n_folds = document.get("discriminant", {}).get("n_folds", 1)
+    return document, described(events, config.parent if config else Path(), seed, n_folds)
 
 
-def _validation(example: Example, config: Any) -> Any:
+def _validation(example: Example, config: DiscriminantConfig) -> EventModel | None:
     return example.validation if config.n_folds == 1 else None
 
 
-def _rows(made: Discriminant, example: Example, judged: Any) -> list[dict[str, Any]]:
+def _judged(example: Example, config: DiscriminantConfig) -> EventModel:
+    """With two folds the training events themselves, each by the network that has not seen it."""
+    return example.train if config.n_folds == 2 else example.test
+
+
+def _rows(made: Discriminant, example: Example, judged: EventModel, name: str) -> list[dict[str, Any]]:
     """One row for each signal strength."""
     from ..discriminants.scan import asymmetric
     from ..discriminants.uncertainty import expected_uncertainty
 
     templates = made.templates(judged)
-    found = expected_uncertainty(templates)
+    found, simulated = expected_uncertainty(templates), expected_uncertainty(templates, mc_statistics=True)
     bound = example.bound.total if example.scores is not None else None
     rows = []
     for s, poi in enumerate(found.pois):
         sides = asymmetric(templates, poi)
         rows.append(
             {
-                "trainer": made.folds[0].trainer,
+                "trainer": name,
                 "poi": poi,
                 "total": float(found.total[s]),
                 "stat": float(found.stat[s]),
+                "simulated": float(simulated.total[s]),
                 "up": sides.up,
                 "down": sides.down,
                 "efficiency": None if bound is None else float((bound[s] / found.total[s]) ** 2),
@@ -144,11 +205,11 @@ def _rows(made: Discriminant, example: Example, judged: Any) -> list[dict[str, A
 
 
 def _table(rows: list[dict[str, Any]]) -> Any:
-    columns = ("trainer", "strength", "total", "stat", "+", "-", "efficiency", "bins filled", "CPU s")
+    columns = ("trainer", "strength", "total", "stat", "simulated", "+", "-", "efficiency", "bins filled", "CPU s")
     cells = (
         (
             *(r["trainer"], r["poi"]),
-            *(f"{r[k]:.4f}" for k in ("total", "stat", "up", "down")),
+            *(f"{r[k]:.4f}" for k in ("total", "stat", "simulated", "up", "down")),
             None if r["efficiency"] is None else f"{r['efficiency']:.3f}",
             str(r["bins"]),
             f"{r['cpu_seconds']:.1f}",

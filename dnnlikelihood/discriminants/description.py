@@ -1,6 +1,7 @@
 """Event models described in JSON: an example of the package, or files of events.
 
     {"example": "shifted_gaussian", "seed": 0}
+    {"example": "higgsml", "tau_energy_scale": 0.03}              real events, in the folder DNNLIKELIHOOD_DATA
 
     {"features": ["pt", "eta"],
      "processes": {"S": {"file": "s.parquet", "weights": "w", "expected": 50, "poi": "r"},
@@ -24,24 +25,28 @@ from ..config import require
 from ..errors import ConfigError
 from .events import EventModel, Events, EventWeights, Normalisation, Process, ShiftedSamples
 from .examples import Example, blobs, inferno, shifted_gaussian, two_signals
+from .higgsml import higgsml
 from .many_nuisances import many_nuisances
+from .many_signals import many_signals
 from .nuisances import Nuisance
 from .readers import read_columns
 
 __all__ = ["EXAMPLES", "described"]
 
 EXAMPLES: dict[str, Callable[..., Example]] = {
-    f.__name__: f for f in (shifted_gaussian, two_signals, blobs, inferno, many_nuisances)
+    f.__name__: f for f in (shifted_gaussian, two_signals, blobs, inferno, many_nuisances, many_signals)
 }
+REAL: dict[str, Callable[..., EventModel]] = {"higgsml": higgsml}
 
 
-def described(document: Mapping[str, Any], folder: Path, seed: int = 0) -> Example:
+def described(document: Mapping[str, Any], folder: Path, seed: int = 0, n_folds: int = 1) -> Example:
     """Train, validation and test models.
 
     Args:
         document: as above.
         folder: to which paths are relative.
         seed: of the deal of files: half of the events train, a quarter validates, a quarter tests.
+        n_folds: 2 deals nothing out, since every event is then judged by the network that has not seen it.
 
     Raises:
         ConfigError: unknown keys or examples.
@@ -49,13 +54,14 @@ def described(document: Mapping[str, Any], folder: Path, seed: int = 0) -> Examp
     """
     if "example" in document:
         options = {k: v for k, v in document.items() if k != "example"}
-        build = EXAMPLES.get(document["example"])
+        build = {**EXAMPLES, **REAL}.get(document["example"])
         if build is None:
-            raise ConfigError(f"no example {document['example']!r}; there are {sorted(EXAMPLES)}")
+            raise ConfigError(f"no example {document['example']!r}; there are {sorted({*EXAMPLES, *REAL})}")
         try:
-            return build(**options)
+            found = build(**options)
         except TypeError as error:
             raise ConfigError(f"example {document['example']!r}: {error}") from None
+        return _dealt(found, seed, n_folds) if isinstance(found, EventModel) else found
     unknown = sorted(set(document) - {"features", "processes", "nuisances"})
     require(not unknown, f"events have no fields {unknown}; they are features, processes and nuisances")
     for key in ("features", "processes"):
@@ -68,7 +74,13 @@ def described(document: Mapping[str, Any], folder: Path, seed: int = 0) -> Examp
         _nuisance(name, dict(entry), files, document["processes"])
         for name, entry in document.get("nuisances", {}).items()
     )
-    train, rest = EventModel(processes, nuisances).split(0.5, seed)
+    return _dealt(EventModel(processes, nuisances), seed, n_folds)
+
+
+def _dealt(model: EventModel, seed: int, n_folds: int) -> Example:
+    if n_folds == 2:
+        return Example(model, model, model)
+    train, rest = model.split(0.5, seed)
     return Example(train, *rest.split(0.5, seed))
 
 

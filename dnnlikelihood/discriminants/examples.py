@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -33,7 +34,7 @@ class Example:
     test: EventModel
     scores: Callable[[np.ndarray], np.ndarray] | None = None
 
-    @property
+    @cached_property
     def bound(self) -> ExpectedUncertainty:
         """The unbinned bound, from the exact scores of the test events."""
         if self.scores is None:
@@ -42,6 +43,21 @@ class Example:
         scores = np.concatenate([self.scores(p.events.values) for p in model.processes])
         weights = np.concatenate([p.events.weights for p in model.processes])
         return unbinned_bound(scores, weights, model.pois, model.nuisance_names, model.constraints)
+
+    def inclusive(self, poi: str = "r") -> Example:
+        """The same events with one strength for all signals; their scores add up."""
+        n = len(self.test.pois)
+
+        def one(model: EventModel) -> EventModel:
+            return model.with_pois({p.name: poi for p in model.processes if p.is_signal})
+
+        def added(x: np.ndarray) -> np.ndarray:
+            assert self.scores is not None
+            every = self.scores(x)
+            return np.concatenate([every[:, :n].sum(axis=1, keepdims=True), every[:, n:]], axis=1)
+
+        models = (one(m) for m in (self.train, self.validation, self.test))
+        return Example(*models, scores=None if self.scores is None else added)
 
 
 def _log_normal(x: np.ndarray, mean: tuple[float, ...], variance: tuple[float, ...] | None = None) -> np.ndarray:

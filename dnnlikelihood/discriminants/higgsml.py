@@ -3,9 +3,8 @@ r"""Real simulated events: H -> tau tau in ATLAS, the open data of the HiggsML c
 The nuisance is the tau energy scale: the tau's momentum is scaled, the missing momentum balances it, a selection
 p_T(tau) > 22 GeV follows, and every feature is computed again (definitions: C. Adam-Bourdarios et al., "Learning to
 discover: the Higgs boson machine learning challenge", 2014, appendix B). The published files hold up to 818,238
-events; fewer are scaled to the same yields, 692 signal and 411,000 background events in 20.3 / fb. With the first
-22,889
-events the background is 10^4 effective events for 4 10^5 expected: finite simulation dominates every result.
+events; fewer are scaled to the same yields, 692 signal and 411,000 background events in 20.3 / fb. The first 22,889
+events hold 10^4 effective background events for 4 10^5 expected: finite simulation dominates every result.
 """
 
 from __future__ import annotations

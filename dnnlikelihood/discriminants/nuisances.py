@@ -8,6 +8,7 @@ normalisation       the nominal events with weights w kappa_up, w kappa_down
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -156,7 +157,7 @@ def _numbers(values: Any, what: str) -> np.ndarray:
 
 
 @dataclass(frozen=True, eq=False)
-class Nuisance:
+class Nuisance(ABC):
     """Parent of the three kinds.
 
     Attributes:
@@ -213,9 +214,9 @@ class Nuisance:
     def _same(self, process: str) -> ConfigError:
         return ConfigError(f"{self._of(process)}: up = down; leave the process out if it is not affected")
 
+    @abstractmethod
     def varied(self, process: str, nominal: Events) -> tuple[Events, Events]:
         """Events of an affected process up and down."""
-        raise NotImplementedError
 
     def independent(self, deal: Deal) -> dict[Any, tuple[np.ndarray, np.ndarray]]:
         """Two disjoint choices of rows of every sample of its own; none if it varies the nominal events."""

@@ -114,6 +114,12 @@ class Templates:
                 f"finite simulation gives bins {poor.tolist()} an uncertainty of up to "
                 f"{self.relative_mc_error[poor].max():.0%}; count it (mc_statistics), or use fewer bins"
             )
+        ratio = self.variance.sum(axis=0) / np.where(self.total > 0, self.total, np.nan)
+        if (ratio > 1).any():
+            out.append(
+                f"in {(ratio > 1).sum()} of {self.n_bins} bins the simulation fluctuates more than the data will (sum "
+                f"w^2 is up to {np.nanmax(ratio):.2g} times the expected yield): quote Delta r with mc_statistics"
+            )
         noisy = [self.nuisances[j] for j in np.flatnonzero(self.shift_noise > MOST_SHIFT_NOISE)]
         if noisy:
             out.append(

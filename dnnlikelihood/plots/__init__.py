@@ -10,6 +10,8 @@ global style; `save(figure, folder, name)` writes it. Names are resolved on firs
 `tmu_distribution`       t_mu of pseudo-experiments beside chi^2 with one degree of freedom
 `corner`                 marginals of one or more samples with their HPD regions
 `hpdi_summary`           HPD intervals of several origins, and how far their edges are apart
+`delta_nll_distributions` where rows lie in delta NLL
+`delta_nll_residuals`    surrogate minus truth against delta NLL, with what is not accurate
 `agreement_along`        truth and surrogate along parameters, through a point
 `scan_lines`             scans of one parameter each, truth and surrogates, frozen or profiled
 `scan_contours`          regions of two parameters
@@ -25,6 +27,7 @@ global style; `save(figure, folder, name)` writes it. Names are resolved on firs
 `shifted_templates`      bins of a discriminant and the largest shifts
 `training_evolution`     Delta r and bins filled while discriminants train
 `repeated_trainings`     Delta r of repetitions: median and interval
+`shares_of_classes`      which class the events of every process end up in
 """
 
 from importlib import import_module
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from .binned import search
     from .discriminants import (
         repeated_trainings,
+        shares_of_classes,
         shifted_templates,
         strength_impacts,
         strength_scans,
@@ -42,6 +46,7 @@ if TYPE_CHECKING:
     )
     from .intervals import hpdi_summary
     from .marginals import corner
+    from .profiled import delta_nll_distributions, delta_nll_residuals
     from .sampled import autocorrelation, chains, gelman_rubin, logpdf_distributions
     from .scanned import scan_contours, scan_lines
     from .signals import along_signals, exclusion, limits_of_signals
@@ -56,6 +61,8 @@ _HOME = {
     "autocorrelation": "sampled",
     "chains": "sampled",
     "corner": "marginals",
+    "delta_nll_distributions": "profiled",
+    "delta_nll_residuals": "profiled",
     "exclusion": "signals",
     "gelman_rubin": "sampled",
     "hpdi_summary": "intervals",
@@ -68,6 +75,7 @@ _HOME = {
     "scan_contours": "scanned",
     "scan_lines": "scanned",
     "search": "binned",
+    "shares_of_classes": "discriminants",
     "shifted_templates": "discriminants",
     "strength_impacts": "discriminants",
     "strength_scans": "discriminants",
@@ -82,6 +90,8 @@ __all__ = [
     "autocorrelation",
     "chains",
     "corner",
+    "delta_nll_distributions",
+    "delta_nll_residuals",
     "exclusion",
     "gelman_rubin",
     "hpdi_summary",
@@ -94,6 +104,7 @@ __all__ = [
     "scan_contours",
     "scan_lines",
     "search",
+    "shares_of_classes",
     "shifted_templates",
     "strength_impacts",
     "strength_scans",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +18,14 @@ from .style import GREY, SURROGATE, TRUTH, colours, new, styled
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["repeated_trainings", "shifted_templates", "strength_impacts", "strength_scans", "training_evolution"]
+__all__ = [
+    "repeated_trainings",
+    "shares_of_classes",
+    "shifted_templates",
+    "strength_impacts",
+    "strength_scans",
+    "training_evolution",
+]
 
 POINTS = 61
 
@@ -183,4 +190,32 @@ def repeated_trainings(spreads: Mapping[str, Spread], *, bound: float | None = N
     ax.set(yticks=range(len(spreads)), xlabel=r"$\Delta r$", ylim=(len(spreads) - 0.5, -0.5))
     ax.set_yticklabels(list(spreads))
     ax.tick_params(axis="y", which="both", left=False, right=False)
+    return figure
+
+
+@styled
+def shares_of_classes(shares: np.ndarray, processes: Sequence[str]) -> Figure:
+    """Where the yield of every process ends up, in percent: rows are processes, columns classes.
+
+    Args:
+        shares: (P, C), as `discriminants.diagnostics.class_shares` gives them.
+        processes: (P,) names; the classes bear the same ones.
+
+    Raises:
+        ShapeError: names that do not fit the shares.
+    """
+    shares = np.asarray(shares, float)
+    if shares.ndim != 2 or shares.shape != (len(processes), len(processes)):
+        raise ShapeError(f"shares of shape {shares.shape} do not fit the {len(processes)} processes {list(processes)}")
+    n = len(processes)
+    figure = new(2.4 + 0.5 * n, 1.8 + 0.42 * n)
+    ax = figure.add_subplot()
+    ax.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    for (i, j), share in np.ndenumerate(shares):
+        ax.text(j, i, f"{100 * share:.0f}", ha="center", va="center", color="white" if share > 0.55 else "black")
+    ax.set(xticks=range(n), yticks=range(n), xlabel="class", ylabel="process")
+    ax.set_xticklabels(processes)
+    ax.set_yticklabels(processes)
+    ax.tick_params(which="both", length=0)
+    ax.minorticks_off()
     return figure
