@@ -23,11 +23,12 @@ OUTER = {
     "curriculum",
     "active",
     "compare",
+    "tune",
 }
 HEAVY = {"tensorflow", "tensorflow_probability", "keras", "tf_keras", "scipy", "matplotlib", "emcee", "pyhf", "onnx"}
-HEAVY |= {"uproot", "onnxruntime", "h5py", "corner", "jsonschema", "rich", "starlette", "uvicorn"}
+HEAVY |= {"uproot", "onnxruntime", "h5py", "corner", "jsonschema", "rich", "starlette", "uvicorn", "optuna"}
 ONLY_IMPORTER = {"keras": "networks", "matplotlib": "plots", "corner": "plots"}
-ONLY_IMPORTER |= {"starlette": "server", "uvicorn": "server"}
+ONLY_IMPORTER |= {"starlette": "server", "uvicorn": "server", "optuna": "tune"}
 COMPILED = {"statistics/pseudo_experiments"}
 """What in statistics compiles a source's likelihood: thousands of data sets at once have no other form."""
 MODULES = sorted(PACKAGE.rglob("*.py"))

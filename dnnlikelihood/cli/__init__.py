@@ -2,6 +2,7 @@
 
     learn                       the whole chain in one command
     sample  label  train        its steps, each of which continues when it was killed
+    tune                        the recipe that learns rows best
     infer  agree                questions to truth and surrogate, and their comparison
     scan                        one or two parameters, frozen or profiled, with intervals
     limit                       upper limits and CLs of signals
@@ -32,6 +33,7 @@ from .sample import label, sample
 from .scan import scan
 from .serve import serve
 from .train import train
+from .tune import tune
 
 __all__ = ["main"]
 
@@ -59,6 +61,7 @@ for _command in (
     sample,
     label,
     train,
+    tune,
     infer,
     agree,
     scan,

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..errors import ConfigError
 from . import tables
 from .command import Command, Report, new_folder_option, progress_option
 
 if TYPE_CHECKING:
     from ..dnnlik import DnnLikConfig
 
-__all__ = ["train"]
+__all__ = ["recipe", "train"]
 
 NETWORK = {"members": "n_members", "activation": "activation", "widths": "widths"}
 TRAINING = {"epochs": "n_epochs", "batch_size": "batch_size", "learning_rate": "learning_rate", "seed": "seed"}
@@ -39,13 +40,10 @@ class _Widths(click.ParamType):
 )
 @click.argument("data", type=click.Path(path_type=Path))
 @new_folder_option
-@click.option(
-    "--preset",
-    type=click.Choice(["default", "paper"]),
-    default="default",
-    show_default=True,
-    help="The recipe: default (quadratic baseline, gradients) or that of arXiv:1911.03305.",
-)
+@click.option("--preset", metavar="NAME", help="The recipe: default, paper (arXiv:1911.03305), cms (EPJ Web Conf. 295 "
+              "(2024) 09041), slides, or counting (profiled counting likelihoods).")  # fmt: skip
+@click.option("--config", type=click.Path(path_type=Path), metavar="JSON",
+              help="The recipe from a file, as `dnnlik tune` writes it; not with --preset.")  # fmt: skip
 @click.option("--epochs", type=int, help="Passes over the training rows.")
 @click.option("--members", type=int, help="Networks in the ensemble.")
 @click.option("--activation", help="Of the hidden layers: silu, selu, ...")
@@ -54,7 +52,9 @@ class _Widths(click.ParamType):
 @click.option("--learning-rate", type=float, help="Of Adam, at its highest.")
 @click.option("--seed", type=int, help="Of weights and batches.")
 @progress_option
-def train(data: Path, output: Path, preset: str, *, progress: bool, **options: Any) -> Report:
+def train(
+    data: Path, output: Path, preset: str | None, config: Path | None, *, progress: bool, **options: Any
+) -> Report:
     """Train an ensemble of networks on labelled rows and save it as a DnnLik.
 
     DATA is a folder that `dnnlik label` wrote. Checkpoints are kept beside the result, in DIR.training: a training
@@ -66,8 +66,8 @@ def train(data: Path, output: Path, preset: str, *, progress: bool, **options: A
     from ..dnnlik import DnnLik
 
     rows = Data.load(data)
-    config = _config(preset, rows.counts["train"], options)
-    model = DnnLik.fit(rows, config, folder=output.with_name(f"{output.name}.training"), progress=progress)
+    chosen = _changed(recipe(preset, config, rows.counts["train"]), options)
+    model = DnnLik.fit(rows, chosen, folder=output.with_name(f"{output.name}.training"), progress=progress)
     found = [
         accuracy_row(model, split, rows.theta(split), rows.logpdf(split))
         for split in ("validation", "test")
@@ -84,10 +84,19 @@ def train(data: Path, output: Path, preset: str, *, progress: bool, **options: A
     return Report(numbers, (tables.accuracy(found), tables.facts(about)))
 
 
-def _config(preset: str, n_train: int, options: dict[str, Any]) -> DnnLikConfig:
+def recipe(preset: str | None, config: Path | None, n_train: int) -> DnnLikConfig:
+    """A recipe by name or from a file; the default one if neither is given."""
     from ..dnnlik import DnnLikConfig
+    from ..jsonfiles import read_json
 
-    config = DnnLikConfig.paper(n_train) if preset == "paper" else DnnLikConfig()
+    if config is None:
+        return DnnLikConfig.preset(preset or "default", n_train)
+    if preset is not None:
+        raise ConfigError("--preset and --config both name a recipe: give one")
+    return DnnLikConfig.from_json(read_json(config))
+
+
+def _changed(config: DnnLikConfig, options: dict[str, Any]) -> DnnLikConfig:
     network = {field: options[k] for k, field in NETWORK.items() if options[k] is not None}
     training = {field: options[k] for k, field in TRAINING.items() if options[k] is not None}
     return config.replace(network=config.network.replace(**network), training=config.training.replace(**training))

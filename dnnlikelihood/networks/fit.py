@@ -26,7 +26,8 @@ BOX_MARGIN = 0.1
 
 Baselines = tuple[Baseline, ...]
 Watch = Callable[[dict[str, list[float]], float], None]
-"""Called after each epoch with the history of the member in training, and the nats of one unit of its output."""
+"""Called after each epoch, and when a checkpoint was read, with the history of the member in training and the nats of
+one unit of its output."""
 
 
 @dataclass(frozen=True)
@@ -189,10 +190,12 @@ def fit_ensemble(
     members: list[Member] = []
     histories: list[dict[str, list[float]]] = []
     with progress_bar("training", network.n_members * training.n_epochs, shown=progress) as advance:
+        done = [0] * network.n_members
 
         def told(history: dict[str, list[float]]) -> None:
-            rmse = nats * history["val_loss"][-1] ** 0.5
-            advance(1, f"member {len(members) + 1}: validation RMSE {rmse:.4f} nats")
+            k, epochs, rmse = len(members), len(history["loss"]), nats * history["val_loss"][-1] ** 0.5
+            advance(epochs - done[k], f"member {k + 1}: validation RMSE {rmse:.4f} nats")
+            done[k] = epochs
             if watch is not None:
                 watch(history, nats)
 

@@ -308,7 +308,7 @@ def train_member(
         anchored: whether the network is zero where all features are.
         checkpoint: file to continue from and to write after every epoch.
         identity: fingerprint that the checkpoint must carry.
-        each_epoch: called with the history after each epoch.
+        each_epoch: called with the history after each epoch, and when it was read from a checkpoint.
 
     Returns:
         The member, and its history: lists with one number an epoch.
@@ -320,6 +320,8 @@ def train_member(
     training = _Training(features, train, validation, network_config, config, seed, anchored=anchored)
     if checkpoint is not None and checkpoint.exists():
         training.restore(checkpoint, identity)
+        if each_epoch is not None and training.state.epoch:
+            each_epoch(training.state.history)
     while not training.state.stopped:
         training.step()
         if checkpoint is not None:

@@ -123,7 +123,8 @@ def _contours(ax: Axes, origin: str, scan: ProfileScan, colour: Any, levels: Seq
     heights = [threshold(level, 2) for level in levels]
     t = np.minimum(t, 1e3 + heights[-1])
     if filled:
-        ax.contourf(x, y, t, [-np.inf, *heights], colors=["0.72", "0.88"][: len(heights)] or None)
+        greys = np.linspace(0.7, 0.9, len(heights)) if len(heights) > 1 else [0.8]
+        ax.contourf(x, y, t, [-np.inf, *heights], colors=[str(g) for g in greys])
     dashes = ["solid", "dashed", "dotted"][: len(heights)] if len(heights) <= 3 else "solid"
     ax.contour(x, y, t, heights, colors=[colour], linestyles=dashes, linewidths=1.3)
     column = [int(np.argmax((scan.theta == scan.points[:, k : k + 1]).all(axis=0))) for k in range(2)]
