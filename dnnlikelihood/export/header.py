@@ -43,6 +43,23 @@ _CONSTANTS = {
 }
 
 
+_TAKEN = frozenset(
+    re.findall(
+        r"\w+",
+        """
+        alignas alignof and and_eq asm auto bitand bitor bool break case catch char class compl concept const
+        const_cast consteval constexpr constinit continue co_await co_return co_yield decltype default delete do
+        double dynamic_cast else enum explicit export extern false float for friend goto if inline int long mutable
+        namespace new noexcept not not_eq nullptr operator or or_eq private protected public register
+        reinterpret_cast requires return short signed sizeof static static_assert static_cast struct switch template
+        this thread_local throw true try typedef typeid typename union unsigned using virtual void volatile wchar_t
+        while xor xor_eq std linux unix NULL INFINITY NAN
+        """,
+    )
+)
+"""Words of C++ and its compilers that no namespace can be called."""
+
+
 def _number(value: float, digits: int) -> str:
     if math.isfinite(value):
         return f"{value:.{digits}g}"
@@ -77,11 +94,11 @@ def _comment(*words: str) -> str:
 def _namespace(name: str) -> str:
     """The model's name as an identifier.
 
-    >>> _namespace("toy_lhc"), _namespace("2-leptons")
-    ('toy_lhc', 'model_2_leptons')
+    >>> _namespace("toy_lhc"), _namespace("2-leptons"), _namespace("double")
+    ('toy_lhc', 'model_2_leptons', 'model_double')
     """
     word = re.sub(r"[^0-9A-Za-z]+", "_", name).strip("_")
-    return word if word[:1].isalpha() else f"model_{word}"
+    return word if word[:1].isalpha() and word not in _TAKEN else f"model_{word}"
 
 
 def _member(k: int, member: members.Member) -> str:

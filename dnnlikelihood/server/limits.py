@@ -13,15 +13,22 @@ __all__ = ["Limits", "Refusal", "body"]
 
 DRAINED = 8
 """A body is read, and thrown away, up to so many times its limit: most clients listen only when they have sent all."""
+SAID = 500
+"""Characters of an error message; a request of megabytes is not sent back."""
 _CLOSE = {"connection": "close"}
 
 
 class Refusal(Exception):
-    """A request that is answered with an HTTP status and `{"error": message}`."""
+    """A request that is answered with an HTTP status and `{"error": message}`.
+
+    Messages quote the request: so much of it that a person finds the place, and nothing that UTF-8 cannot say.
+    """
 
     def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
+        message = message.encode("utf-8", "backslashreplace").decode()
         super().__init__(message)
-        self.status, self.message, self.headers = status, message, dict(headers or {})
+        self.message = message if len(message) <= SAID else f"{message[:SAID]} ..."
+        self.status, self.headers = status, dict(headers or {})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

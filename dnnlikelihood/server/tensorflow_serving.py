@@ -71,7 +71,8 @@ def predict(model: Model, body: bytes, deadline: float) -> dict[str, Any]:
     unknown = sorted(set(request) - set(KEYS))
     if unknown:
         raise Refusal(400, f"unknown keys {unknown[:5]}; a request has {list(KEYS)}")
-    signature = request.get("signature_name", "serving_default") or "serving_default"
+    signature = request.get("signature_name", "serving_default")
+    signature = "serving_default" if signature == "" else signature
     if not isinstance(signature, str) or signature not in SIGNATURES:
         raise Refusal(400, f'Serving signature name: "{signature}" not found in signature def')
     if signature == "info":

@@ -3,8 +3,8 @@
     python for_opencv.py FOLDER OUT.onnx      # then: build/with_opencv FOLDER OUT.onnx
 
 OpenCV has no double precision, no Gelu, no reductions with axes as inputs and no dynamic batch: initializers become
-float32, casts go, Gemm becomes MatMul and Add, sums become products with ones, and every call takes one point. What it
-loses is what single precision loses: seven digits of logpdf.
+float32, casts go, Gemm becomes MatMul and Add, sums become products with ones, bounds become Relu, and every call takes
+one point. What it loses is what single precision loses: seven digits of logpdf. Models with heads are refused.
 """
 
 import sys
@@ -42,6 +42,15 @@ class Rewriter:
         self.constants[name] = matrix
         self.add("MatMul", [left, name], output)
 
+    def bound(self, values, limit, output, sign):
+        """The larger of values and a limit, or the smaller with sign -1: limit + sign relu(sign (values - limit))."""
+        self.constants[f"{output}/sign"] = np.array(sign)
+        self.add("Sub", [values, limit], f"{output}/beyond")
+        self.add("Mul", [f"{output}/beyond", f"{output}/sign"], f"{output}/upwards")
+        self.add("Relu", [f"{output}/upwards"], f"{output}/excess")
+        self.add("Mul", [f"{output}/excess", f"{output}/sign"], f"{output}/back")
+        self.add("Add", [f"{output}/back", limit], output)
+
     def node(self, node):
         """One node of the published graph as OpenCV knows it."""
         attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
@@ -60,6 +69,8 @@ class Rewriter:
             width = self.widths[inputs[0]]
             share = 1 if node.op_type == "ReduceSum" else 1 / width
             self.product(inputs[0], f"{output}/ones", np.full((width, 1), share), output)
+        elif node.op_type in ("Max", "Min"):
+            self.bound(*inputs, output, 1 if node.op_type == "Max" else -1)
         elif node.op_type == "Gather" and inputs[0] in self.constants:
             self.constants[output] = self.constants[inputs[0]][self.constants[inputs[1]]]
         elif node.op_type == "Gather":
@@ -73,7 +84,7 @@ class Rewriter:
 def rewrite(model):
     """The graph for OpenCV."""
     if any(len(o.type.tensor_type.shape.dim) != 1 for o in model.graph.output if o.name == "logpdf"):
-        raise SystemExit("this rewrites plain densities; select a head before publishing")
+        raise SystemExit("this rewrites models without heads; read this one with ONNX Runtime, or as a header")
     new = Rewriter(onnx.shape_inference.infer_shapes(model))
     for node in needed(model):
         new.node(node)

@@ -45,6 +45,8 @@ BODIES = {
     "unknown key": (V1, {**GOOD, "modle": 1}, "unknown keys ['modle']"),
     "unknown signature": (V1, {**GOOD, "signature_name": "logpdg"}, 'Serving signature name: "logpdg" not found'),
     "signature of another type": (V1, {**GOOD, "signature_name": ["logpdf"]}, "Serving signature name"),
+    "signature that is false": (V1, {**GOOD, "signature_name": False}, "Serving signature name"),
+    "half a character": (V1, '{"signature_name": "\\ud800"}', 'Serving signature name: "\\ud800" not found'),
     "unknown policy": (V1, {**GOOD, "outside": "extrapolate"}, "'null' (the default) or 'value'"),
     "a number": (V1, {"instances": 1}, "must be a list of points"),
     "one point, not a list of one": (V1, {"instances": POINT}, "instances[0] is float"),
@@ -84,6 +86,13 @@ def test_bodies_that_are_no_request(client, case):
     assert (status, list(answer)) == (400, ["error"])
     assert message in answer["error"]
     assert client.good(V1, GOOD)["in_domain"] == [True], "the same connection goes on"
+
+
+@pytest.mark.parametrize("key", ["signature_name", "outside", "x" * 1_000_000])
+def test_a_request_is_not_sent_back(client, key):
+    status, answer = client.post(V1, {**GOOD, key: "y" * 1_000_000})
+    assert status == 400
+    assert len(answer["error"]) < 600
 
 
 ADDRESSES = {
