@@ -18,7 +18,8 @@ valley, as 1 / delta_nll^2 beyond.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,7 @@ SOFT = 0.2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActiveConfig(Config):
-    """How many fits, and where they go. All counts are labels of the truth."""
+    """How many labels of the truth, and where they go; the search for its valleys costs some thousand fits more."""
 
     n_first: int = 10_000
     """Before any network: half flat in delta_nll about the valleys, half drawn in from the box."""
@@ -112,6 +113,9 @@ class ActiveLesson:
     data: Data
     valleys: Valleys
     rounds: tuple[Round, ...]
+    fits: dict[str, int]
+    """What it cost: fits of the truth that looked for its valleys, that placed the first rows, and that became labels
+    (failed ones included); evaluations, of a truth that needs no fits, are counted as labels alone."""
 
 
 def accurate(answer: np.ndarray, truth: np.ndarray, top: float) -> np.ndarray:
@@ -210,7 +214,7 @@ def active_data(
     for number in range(1, config.n_rounds + 1):
         if work.round(number):
             break
-    return ActiveLesson(work.data, work.valleys, tuple(work.history))
+    return ActiveLesson(work.data, work.valleys, tuple(work.history), work.fits)
 
 
 class _Rounds:
@@ -226,11 +230,21 @@ class _Rounds:
         progress: bool,
     ) -> None:
         self.truth, self.config, self.folder, self.recipe, self.progress = truth, config, folder, model, progress
-        self.valleys = valleys(truth, config.n_starts, seed=config.seed)
+        self.fits = {"search for valleys": 0, "placing of first rows": 0, "labels": 0}
+        with self._counted("search for valleys"):
+            self.valleys = valleys(truth, config.n_starts, seed=config.seed)
         self.history: list[Round] = []
+
+    @contextmanager
+    def _counted(self, purpose: str) -> Iterator[None]:
+        """Fits that the truth makes meanwhile."""
+        before = getattr(self.truth, "n_fits", 0)
+        yield
+        self.fits[purpose] += getattr(self.truth, "n_fits", 0) - before
 
     def label(self, name: str, theta: np.ndarray, kind: str, number: int) -> Data:
         """Rows of the truth; a share of them for validation."""
+        self.fits["labels"] += len(theta)
         rng = np.random.default_rng([self.config.seed, number, 7])
         split = np.where(rng.uniform(size=len(theta)) < VALIDATION_SHARE, "validation", "train")
         where = None if self.folder is None else self.folder / name
@@ -241,10 +255,11 @@ class _Rounds:
         """The first rows, before any network."""
         c, rng = self.config, np.random.default_rng([self.config.seed, 0])
         low, high = limits(self.truth)
-        _, _, hess = self.truth.logpdf_grad_hess(self.valleys.theta)
         half = c.n_first // 2
-        theta = laplace(self.valleys, hess, half, rng, low, high, c.reach)
-        wide = drawn_in(self.truth, self.valleys, shrunken(self.valleys, c.n_first - half, rng, low, high), c.reach)
+        with self._counted("placing of first rows"):
+            _, _, hess = self.truth.logpdf_grad_hess(self.valleys.theta)
+            theta = laplace(self.valleys, hess, half, rng, low, high, c.reach)
+            wide = drawn_in(self.truth, self.valleys, shrunken(self.valleys, c.n_first - half, rng, low, high), c.reach)
         theta = np.concatenate([theta, wide, self.valleys.theta])
         self.data = self.label("rows_first", theta[self.truth.support(theta)], "first", 0)
 

@@ -131,8 +131,8 @@ def learn_eft(
         about: as in `learn_profiled`: command, description, references, licence, ...
 
     Returns:
-        The summary has, beside what `learn_profiled` says, the rounds, the valleys of truth and surrogate, and the
-        targets above.
+        The summary has, beside what `learn_profiled` says, the rounds, the valleys of truth and surrogate, the targets
+        above, and `n_fits`, all fits that were made before the last training, by purpose in `fits`.
 
     Raises:
         ConfigError, StaleArtifact, TrainingError, LikelihoodError: as `learn_profiled`.
@@ -188,7 +188,7 @@ def _complete(learned: LearnedProfiled, rows: _ActiveRows, config: LearnEftConfi
     """Rounds, valleys and the targets of an effective-theory fit, added to the summary."""
     lesson, summary = _known(rows), learned.summary
     own = Inference(learned.model).valleys(n_starts=32, starts=_inside(learned.model, lesson.valleys.theta))
-    summary["n_fits"] = len(lesson.data)
+    summary |= {"fits": lesson.fits, "n_fits": sum(lesson.fits.values())}
     summary["rounds"] = [
         {"n_rows": r.n_rows, "posterior": r.posterior, "minimisers": r.minimisers, "worst": r.worst}
         for r in lesson.rounds

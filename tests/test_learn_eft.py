@@ -54,6 +54,14 @@ def test_nothing_is_tested_on_that_was_learned_from(run):
 
 
 @pytest.mark.slow
+def test_fits_are_counted_by_purpose(run, truth):
+    fits, labels = run.summary["fits"], sum(len(Data.load(f)) for f in run.folder.glob("active/rows_*"))
+    assert fits["labels"] == pytest.approx(labels, abs=5), "a few rows repeat valleys"
+    assert fits["search for valleys"] > 500
+    assert run.summary["n_fits"] == sum(fits.values()) < truth.n_fits
+
+
+@pytest.mark.slow
 def test_valleys_and_rounds_are_said(run, truth):
     valleys = run.summary["valleys"]
     assert len(valleys["truth"]["logpdf"]) >= 3, "the generated search has several minima"

@@ -70,7 +70,7 @@ def _parts(learned: LearnedProfiled) -> Iterator[Any]:
     )
     yield tables.facts(
         {
-            "labels (the search for valleys costs some thousand fits more)": f"{summary['n_fits']:,}",
+            "fits": f"{summary['n_fits']:,} ({', '.join(f'{k}: {n:,}' for k, n in summary['fits'].items())})",
             "published model": learned.folder / "model",
             "model card": learned.folder / "model" / "README.md",
         }

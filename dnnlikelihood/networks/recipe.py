@@ -12,7 +12,7 @@ from .config import NetworkConfig, TrainingConfig
 
 __all__ = ["PRESETS", "DnnLikConfig"]
 
-PRESETS = ("default", "paper", "cms", "slides", "counting")
+PRESETS = ("default", "paper", "cms", "slides", "counting", "quartic")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +23,7 @@ class DnnLikConfig(Config):
     carried exactly, networks for the residual, gradient labels in the loss. The others:
 
     counting(n)   profiled counting likelihoods with yields quadratic in the parameters: networks of that very form
+    quartic(n)    Gaussian likelihoods of predictions quadratic in the parameters: sums of squares of quadratic forms
     paper(n)      arXiv:1911.03305: raw parameters, standardised target, no baseline, no gradients
     cms()         EPJ Web Conf. 295 (2024) 09041: products of standardised parameters, three layers of 700 ReLU units
     slides()      "Parametrising profiled likelihoods": plain layers of leaky ReLU units, no baseline, no gradients
@@ -50,7 +51,7 @@ class DnnLikConfig(Config):
         require(name in PRESETS, f"preset {name!r} is none of {', '.join(PRESETS)}")
         if name == "default":
             return cls()
-        return getattr(cls, name)(n_train) if name in ("paper", "counting") else getattr(cls, name)()
+        return getattr(cls, name)(n_train) if name in ("paper", "counting", "quartic") else getattr(cls, name)()
 
     @classmethod
     def paper(cls, n_train: int, width: int = 500, n_epochs: int = 400, n_members: int = 5) -> Self:
@@ -146,3 +147,18 @@ class DnnLikConfig(Config):
         )
         network = NetworkConfig(architecture="counting", widths=(64, 64, 96, 128), n_members=n_members)
         return cls(network=network, training=training, scale_output=True)
+
+    @classmethod
+    def quartic(cls, n_train: int, n_shown: int = 3_000_000, n_members: int = 2, n_forms: int = 140) -> Self:
+        """Squares of unconstrained quadratic forms, with gradient labels.
+
+        Args:
+            n_train: rows.
+            n_shown: rows each member sees in all, repetitions counted.
+            n_members: networks.
+            n_forms: squares; as many as there are independent measurements suffice.
+        """
+        same = cls.counting(n_train, n_shown, n_members)
+        training = same.training.replace(learning_rate=3e-3, gradient_weight=30.0)
+        network = NetworkConfig(architecture="quartic", widths=(n_forms,), n_members=n_members)
+        return same.replace(network=network, training=training)

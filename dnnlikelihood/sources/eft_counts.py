@@ -73,7 +73,7 @@ class EftCounts:
     def hold(self, x: np.ndarray) -> np.ndarray:
         """(n, d) -> (n, B, P): the rates, those of signals times Q(c)."""
         n = len(x)
-        q = (monomials(x) @ self._triangle).reshape(n, self._shape[0], -1)
+        q = (monomials(x) @ self._triangle).reshape(n, self._shape[0], len(self.model.touched))
         held = np.tile(self.model.rate, (n, 1, 1))
         held[:, :, self.model.touched] *= q
         return held
@@ -144,19 +144,19 @@ class EftCounts:
         mixed[:, :, self._bent] += (by_x.transpose(0, 2, 1) @ self._odd[:, columns].T) * slope[:, None, :]
         return both, mixed
 
-    def other_sides(self, x: np.ndarray, nu: np.ndarray, counts: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def other_sides(self, x: np.ndarray, nu: np.ndarray, seen: Observation) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Where fits that ended at nu might find a higher maximum: rows (m,) and starts (m, k), on the other side.
 
         Args:
             x: (n, d) coefficients.
             nu: (n, k) where the fits ended.
-            counts: (n, B) observed.
+            seen: with a row for each fit.
         """
         steep = np.flatnonzero(np.abs(self._odd).max(axis=1, initial=0.0) > STEEP)
         if not len(steep):
             return
         yields = self.hold(x) * self._factors(nu)
-        yields *= (counts / yields.sum(axis=2) - 1)[:, :, None]
+        yields *= (seen.counts / yields.sum(axis=2) - 1)[:, :, None]
         bend = yields.reshape(len(x), -1) @ self._odd[steep].T / BEND
         for j, column in enumerate(self._bent[steep]):
             up, down = np.abs(self.model.up[column]).max(), np.abs(self.model.down[column]).max()

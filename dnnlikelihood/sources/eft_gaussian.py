@@ -8,8 +8,7 @@ constant: -log L is half of chi squared.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -89,17 +88,6 @@ class EftGaussian:
         twice = self.quadratic[:, i, j] * np.where(i == j, 1.0, 2.0)
         constant = (self.standard_model - self.data)[:, None]
         return (self.root @ np.concatenate([constant, self.linear, twice], axis=1)).T
-
-    def with_box(self, box: Mapping[str, Sequence[float]]) -> EftGaussian:
-        """The same measurements, scanned in another box: name -> (low, high), matched by name."""
-        unknown = sorted(set(box) - set(self.coefficients))
-        if unknown:
-            raise ParameterError(f"{self.name}: no coefficients {unknown}; there are {list(self.coefficients)}")
-        edges: list[Any] = [
-            box.get(name, (low, high)) for name, low, high in zip(self.coefficients, self.low, self.high, strict=True)
-        ]
-        low, high = np.array(edges, float).T
-        return replace(self, low=low, high=high)
 
 
 def eft_gaussian(document: dict[str, Any] | str) -> Source:

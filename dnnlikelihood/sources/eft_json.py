@@ -7,6 +7,7 @@ Whatever belongs to a coefficient, a bin, a process or a nuisance is found by it
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,17 @@ def read_eft(path: str | Path, box: Box | None = None) -> EftModel | EftGaussian
         document = _from_smefit(document, where)
     gaussian = "covariance" in document
     model = gaussian_from_json(document, where) if gaussian else counts_from_json(document, where)
-    return model if box is None else model.with_box(box)
+    return model if box is None else _scanned_in(model, box)
+
+
+def _scanned_in(model: EftModel | EftGaussian, box: Box) -> EftModel | EftGaussian:
+    """The same fit, scanned in another box; coefficients that the box does not name keep theirs."""
+    unknown = sorted(set(box) - set(model.coefficients))
+    if unknown:
+        raise ParameterError(f"{model.name}: no coefficients {unknown}; there are {list(model.coefficients)}")
+    known = zip(model.coefficients, model.low, model.high, strict=True)
+    low, high = np.array([tuple(box.get(name, edges)) for name, *edges in known], float).T
+    return replace(model, low=low, high=high)
 
 
 # Counts -------------------------------------------------------------------------------------------------------------

@@ -13,10 +13,8 @@ squares of linear functions of c: that is what makes S positive semi-definite, a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
@@ -149,16 +147,3 @@ class EftModel:
     def touched(self) -> np.ndarray:
         """(len(signals),) the columns of the signals among the processes."""
         return np.array([self.processes.index(name) for name in self.signals], int)
-
-    def with_box(self, box: Mapping[str, Sequence[float]]) -> EftModel:
-        """The same experiment, scanned in another box: name -> (low, high), matched by name."""
-        from dataclasses import replace
-
-        unknown = sorted(set(box) - set(self.coefficients))
-        if unknown:
-            raise ParameterError(f"{self.name}: no coefficients {unknown}; there are {list(self.coefficients)}")
-        edges: list[Any] = [
-            box.get(name, (low, high)) for name, low, high in zip(self.coefficients, self.low, self.high, strict=True)
-        ]
-        low, high = np.array(edges, float).T
-        return replace(self, low=low, high=high)

@@ -21,6 +21,7 @@ from dnnlikelihood.sources.eft_json import (
     gaussian_to_json,
     read_eft,
 )
+from dnnlikelihood.statistics.counting import log_likelihood_at, maximise_nuisances
 from dnnlikelihood.statistics.maximise import maximise
 
 SHARED = os.environ.get("DNNLIKELIHOOD_DATA")
@@ -158,6 +159,18 @@ def test_the_generated_search_has_double_minima():
         assert nll[inner[0] : inner[1]].max() > nll[inner].max() + 0.3
 
 
+def test_every_fit_is_counted(rng):
+    profiled = ProfiledLikelihood.from_eft(small())
+    c = 0.5 * points(small(), rng, 5)[0]
+    assert profiled.support(c).all()
+    assert not profiled.support(100 * np.abs(c)).any()
+    assert profiled.n_fits == 0, "where there is something to fit is known without a fit"
+    profiled.logpdf_and_grad(c)
+    profiled.logpdf_grad_hess(c[:2])
+    profiled.label(np.concatenate([c[:3], 100 * np.abs(c[3:])]))
+    assert profiled.n_fits == 5 + 2 + 3
+
+
 def test_a_seed_is_a_recipe(tmp_path):
     one, again, other = (ProfiledLikelihood.from_eft(seed=s) for s in (5, 5, 6))
     assert one.fingerprint == again.fingerprint != other.fingerprint
@@ -228,10 +241,17 @@ def test_bad_counts_are_refused():
         replace(model, rate=model.rate * (np.arange(10) != 4)[:, None])
 
 
-def test_boxes_and_seeds_are_checked(tmp_path):
-    with pytest.raises(ParameterError, match="cHW"):
-        small().with_box({"cHW": (-1, 1)})
-    assert small().with_box({"ctp": (-1, 1)}).high.tolist()[1] == 1.0
+def test_boxes_and_seeds_are_checked(tmp_path, rng):
+    (tmp_path / "fit.json").write_text(json.dumps(counts_to_json(small())))
+    (tmp_path / "measurements.json").write_text(json.dumps(gaussian_document(rng)))
+    for file, name in (("fit.json", "ctp"), ("measurements.json", "b")):
+        with pytest.raises(ParameterError, match="cHW"):
+            read_eft(tmp_path / file, {"cHW": (-1, 1)})
+        with pytest.raises(ParameterError, match="low < high"):
+            read_eft(tmp_path / file, {name: (1, -1)})
+        before, after = read_eft(tmp_path / file), read_eft(tmp_path / file, {name: (-0.5, 1)})
+        assert (after.low[1], after.high[1]) == (-0.5, 1.0)
+        np.testing.assert_array_equal(after.low[[0, 2]], before.low[[0, 2]])
     with pytest.raises(ConfigError, match="seed"):
         ProfiledLikelihood.from_eft(small(), seed=3)
     with pytest.raises(MissingArtifact):
@@ -295,7 +315,9 @@ def reference():
 def top16(reference):
     model = read_eft(Path(SHARED) / "eft" / "top16_semireal.json", reference["box"])
     profiled = ProfiledLikelihood.from_eft(model)
-    profiled.saturated = profiled._constant("logpdf")
+    c = np.zeros((1, 16))
+    fit = profiled.fit(c)
+    profiled.saturated = float(fit.value[0, 0] - log_likelihood_at(profiled.source.model, c, fit.nu[:, 0])[0])
     return profiled
 
 
@@ -318,6 +340,20 @@ def test_top16_minima(top16, reference, rng):
     for known in reference["minima"]:
         assert np.abs(nll - known["nll"]).min() < 2e-6
     assert nll.min() > reference["minima"][0]["nll"] - 1e-5
+
+
+@needs_data
+def test_top16_maxima_beyond_a_cusp_are_found(top16):
+    rng = np.random.default_rng(6)
+    low, high, model = top16.parameters.lower, top16.parameters.upper, top16.source.model
+    c = rng.uniform(0, 1, (8000, 1)) * rng.uniform(low, high, (8000, 16))
+    c = c[[1775, 2535, 4269, 7612, *range(60)]]
+    one = maximise_nuisances(model, c, gradient=False).value
+    best = one.copy()
+    for _ in range(6):
+        best = np.maximum(best, maximise_nuisances(model, c, start=rng.normal(size=(64, 77)), gradient=False).value)
+    assert (best[:4] > one[:4] + 0.01).all(), "these four have a second, higher maximum"
+    assert (top16.logpdf(c) - top16.saturated > best - 1e-8).all()
 
 
 @needs_data
