@@ -228,8 +228,8 @@ class PublishedLikelihood(LogDensity):
             answers = self._ask(model, points)
             found = answers["logpdf"].reshape(len(points), -1)
             slope = answers["gradient"].reshape(*found.shape, -1) if "gradient" in answers else None
-            self._check_heads(found, points, slope)
             known = self._judge(points, answers["in_domain"])
+            self._check_heads(found[known], points[known], None if slope is None else slope[known])
             nothing = (np.nan, np.nan) if self.outside == "nan" else (-np.inf, 0.0)
             value[inside] = np.where(known[:, None], found, nothing[0])
             if slope is not None:

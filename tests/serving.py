@@ -53,7 +53,17 @@ def running(models, limits=None, token=None):
         while not runner.started:
             assert thread.is_alive()
             time.sleep(0.01)
-        yield Client(socket.getsockname()[1], token)
-        runner.should_exit = True
-        thread.join(10)
+        try:
+            yield Client(socket.getsockname()[1], token)
+        finally:  # a test that failed must not leave a thread that Python waits for
+            runner.should_exit = True
+            thread.join(10)
         assert not thread.is_alive()
+
+
+def eventually(found, expected, seconds=10.0):
+    """Ask until the answer is the expected one; the last answer when the time is up."""
+    end = time.monotonic() + seconds
+    while (answer := found()) != expected and time.monotonic() < end:
+        time.sleep(0.02)
+    return answer

@@ -167,6 +167,18 @@ def test_minus_infinity_for_samplers(model):
     assert model.outside == "raise", "guarded returns another one"
 
 
+def test_what_overflows_outside_is_outside(original):
+    """1e308 squared is no float64: still a point outside the domain, and no NaN."""
+    model = dnnlikelihood.open(original)
+    far = np.full((1, 3), 1e308)
+    with pytest.raises(DomainError):
+        model.logpdf(far)
+    value, grad = model.guarded("-inf").logpdf_and_grad(far)
+    assert value[0] == -np.inf
+    assert not grad.any()
+    assert np.isnan(model.guarded("nan").logpdf(far)[0])
+
+
 def test_nan_warn_and_ignore(model, caplog):
     assert list(np.isnan(model.guarded("nan").logpdf(FAR))) == [False, True]
     value, grad = model.guarded("nan").logpdf_and_grad(FAR)

@@ -8,6 +8,7 @@ hepdata.json     an entry for `additional_resources` of a HEPData submission (JS
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -246,11 +247,20 @@ def _legal(m: Mapping[str, Any]) -> list[str]:
 # Archives -------------------------------------------------------------------------------------------------------------
 
 
+_DOI = re.compile(r"10\.\d{4,9}(\.\d+)?/[A-Za-z0-9:/_;\-.()\[\]\\]+")
+"""As the citation file format has it."""
+
+
 def _identifier(reference: str) -> tuple[str, str] | None:
-    """(scheme, identifier) of "arXiv:...", "doi:..." and addresses."""
+    """(scheme, identifier) of "arXiv:...", "doi:..." and addresses.
+
+    >>> _identifier("doi:10.1000/xyz"), _identifier("A. Person, 1905"), _identifier("doi:to be had soon")
+    (('doi', '10.1000/xyz'), None, None)
+    """
     scheme, _, rest = reference.partition(":")
-    if scheme.lower() in ("arxiv", "doi") and rest:
-        return scheme.lower(), rest.strip()
+    rest = rest.strip()
+    if (scheme.lower() == "arxiv" and rest) or (scheme.lower() == "doi" and _DOI.fullmatch(rest)):
+        return scheme.lower(), rest
     return ("url", reference) if scheme in ("http", "https") else None
 
 
