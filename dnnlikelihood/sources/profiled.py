@@ -79,7 +79,7 @@ def profile_from(model: CountingModel, x: np.ndarray, seen: Observation, starts:
     if len(starts) == 1:
         best = maximise_nuisances(model, x, seen, start=starts[0], **run)
         if isinstance(model, TwoSided):
-            for rows, start in model.other_sides(x, best.nu.copy(), seen.counts):
+            for rows, start in model.other_sides(x, best.nu.copy(), seen):
                 _raise(best, rows, maximise_nuisances(model, x[rows], seen.rows(rows), start=start, **run))
         return best
     short = {**run, "gradient": False, "max_iterations": FEW}
@@ -99,8 +99,8 @@ def profile_from(model: CountingModel, x: np.ndarray, seen: Observation, starts:
 class TwoSided(Protocol):
     """What a model may offer besides: where fits might find a higher maximum."""
 
-    def other_sides(self, x: np.ndarray, nu: np.ndarray, counts: np.ndarray) -> Iterable[tuple[np.ndarray, np.ndarray]]:
-        """(n, d), (n, k) where the fits ended, (n, B) observed -> pairs of rows (m,) and starts (m, k)."""
+    def other_sides(self, x: np.ndarray, nu: np.ndarray, seen: Observation) -> Iterable[tuple[np.ndarray, np.ndarray]]:
+        """(n, d), (n, k) where the fits ended, what was seen in each -> pairs of rows (m,) and starts (m, k)."""
 
 
 def _raise(best: CountingFit, rows: np.ndarray, found: CountingFit) -> None:
