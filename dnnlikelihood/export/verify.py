@@ -12,10 +12,10 @@ is run before every file has the hash it was published with.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
@@ -28,14 +28,16 @@ from ..store import check_manifest
 from .publish import CARRIED, MIN_REFERENCE, TOLERANCE, read_reference, tolerated
 from .runtimes import Answers, KerasModel, OnnxModel, SavedModel
 
-__all__ = ["N_DIFFERENCES", "Row", "VerifyReport", "slopes_in_tolerances", "verify"]
+__all__ = ["N_DIFFERENCES", "NotHere", "Numbers", "Row", "VerifyReport", "checked", "slopes_in_tolerances", "verify"]
 
 Status = Literal["passed", "failed", "skipped"]
+Numbers = dict[str, float]
+Subject = TypeVar("Subject")
 N_DIFFERENCES = 5
 """Reference points at which the gradient is held against differences."""
 
 
-class _NotHere(Exception):
+class NotHere(Exception):
     """Raised by a check that cannot be made here; the message is the reason."""
 
 
@@ -100,9 +102,6 @@ class _Folder:
     def onnx(self, name: str) -> OnnxModel:
         """One of the two graphs, checked and loaded."""
         return OnnxModel(self.path / name, threads=1)
-
-
-Numbers = dict[str, float]
 
 
 def _hashes(f: _Folder) -> tuple[str, Numbers]:
@@ -201,7 +200,7 @@ def _differences(f: _Folder) -> tuple[str, Numbers]:
 
 def _saved_model(f: _Folder) -> tuple[str, Numbers]:
     if not f.trust:
-        raise _NotHere("a SavedModel is a program; pass trust=True (--trust) if you trust where the folder comes from")
+        raise NotHere("a SavedModel is a program; pass trust=True (--trust) if you trust where the folder comes from")
     model = SavedModel(f.path / "saved_model" / "1")
     info = strict_loads(model.run("info")["info"], "signature info")
     if info.get("fingerprint") != f.metadata["fingerprint"]:
@@ -211,7 +210,7 @@ def _saved_model(f: _Folder) -> tuple[str, Numbers]:
 
 def _keras(f: _Folder) -> tuple[str, Numbers]:
     if not (f.path / "model.keras").exists():
-        raise _NotHere("the folder has no model.keras")
+        raise NotHere("the folder has no model.keras")
     return "model.keras", f.compare(KerasModel(f.path / "model.keras")(f.reference["theta"]))
 
 
@@ -230,13 +229,13 @@ def _exact(f: _Folder) -> tuple[str, Numbers]:
     from ..tracing import TracedDensity
 
     if f.metadata["kind"] == "profiled":
-        raise _NotHere("an exact value of a profiled likelihood is a fit; rebuild the likelihood and ask it")
+        raise NotHere("an exact value of a profiled likelihood is a fit; rebuild the likelihood and ask it")
     recipe = f.metadata["source"]["recipe"]
     if recipe is None:
-        raise _NotHere("the likelihood it was learned from has no recipe; its exact values cannot be computed again")
+        raise NotHere("the likelihood it was learned from has no recipe; its exact values cannot be computed again")
     named = _files(recipe["arguments"])
     if named and not f.trust:
-        raise _NotHere(f"the recipe names the file {named[0]}; pass trust=True (--trust) to have it read")
+        raise NotHere(f"the recipe names the file {named[0]}; pass trust=True (--trust) to have it read")
     try:
         source = build(recipe["source"], recipe["arguments"])
     except MemoryError as error:
@@ -249,6 +248,27 @@ def _exact(f: _Folder) -> tuple[str, Numbers]:
     if not off <= TOLERANCE["exact"]:
         raise IntegrityError(f"the exact likelihood differs from the reference by {off:.3g} (relative)")
     return "the exact likelihood, evaluated again", {"largest_relative_deviation": off}
+
+
+def checked(
+    checks: Mapping[str, Callable[[Subject], tuple[str, Numbers]]], subject: Subject, foundations: Collection[str]
+) -> tuple[Row, ...]:
+    """A row for each check; what comes after a foundation that failed is skipped."""
+    rows: list[Row] = []
+    broken = ""
+    for name, check in checks.items():
+        if broken:
+            rows.append(Row(name, "skipped", f"the check {broken!r} failed"))
+            continue
+        try:
+            detail, numbers = check(subject)
+            rows.append(Row(name, "passed", detail, {k: float(v) for k, v in numbers.items()}))
+        except (NotHere, MissingDependency) as reason:
+            rows.append(Row(name, "skipped", str(reason)))
+        except DnnLikelihoodError as error:
+            rows.append(Row(name, "failed", f"{type(error).__name__}: {error}"))
+            broken = name if name in foundations else ""
+    return tuple(rows)
 
 
 _CHECKS: dict[str, Callable[[_Folder], tuple[str, Numbers]]] = {
@@ -292,18 +312,4 @@ def verify(folder: str | Path, *, trust: bool = False) -> VerifyReport:
         )
     _check_noun(Path(folder))
     f = _Folder(Path(folder), trust=trust)
-    rows: list[Row] = []
-    broken = ""
-    for name, check in _CHECKS.items():
-        if broken:
-            rows.append(Row(name, "skipped", f"the check {broken!r} failed"))
-            continue
-        try:
-            detail, numbers = check(f)
-            rows.append(Row(name, "passed", detail, {k: float(v) for k, v in numbers.items()}))
-        except (_NotHere, MissingDependency) as reason:
-            rows.append(Row(name, "skipped", str(reason)))
-        except DnnLikelihoodError as error:
-            rows.append(Row(name, "failed", f"{type(error).__name__}: {error}"))
-            broken = name if name in _FOUNDATIONS else ""
-    return VerifyReport(str(folder), tuple(rows))
+    return VerifyReport(str(folder), checked(_CHECKS, f, _FOUNDATIONS))

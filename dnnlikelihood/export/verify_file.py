@@ -13,32 +13,32 @@ from pathlib import Path
 import numpy as np
 
 from ..ensemble import Ensemble
-from ..errors import DnnLikelihoodError, IntegrityError, MissingDependency, SchemaError
+from ..errors import IntegrityError, SchemaError
 from ..store import check_file
 from .onnx_graph import METADATA_KEY
 from .publish import tolerated
 from .runtimes import OnnxModel, metadata_keys
-from .verify import N_DIFFERENCES, Row, VerifyReport, slopes_in_tolerances
+from .verify import N_DIFFERENCES, NotHere, Numbers, VerifyReport, checked, slopes_in_tolerances
 
 __all__ = ["verify_file"]
 
 N_POINTS = 200
 
 
-def _hash(path: Path) -> Row:
+def _hash(path: Path) -> tuple[str, Numbers]:
     if not (path.parent / "manifest.json").is_file():
-        return Row("hash", "skipped", "no manifest lies beside the file; `dnnlik verify FOLDER` would compare its hash")
+        raise NotHere("no manifest lies beside the file; `dnnlik verify FOLDER` would compare its hash")
     check_file(path.parent, path.name)
-    return Row("hash", "passed", "the file has the hash it was published with")
+    return "the file has the hash it was published with", {}
 
 
-def _graph(path: Path) -> Row:
+def _graph(path: Path) -> tuple[str, Numbers]:
     model = OnnxModel(path, threads=1)
     numbers = {"parameters": float(model.n_parameters), "weights": float(model.ensemble.n_weights)}
-    return Row("graph", "passed", "a safe graph that holds one ensemble", numbers)
+    return "a safe graph that holds one ensemble", numbers
 
 
-def _runtime(path: Path) -> Row:
+def _runtime(path: Path) -> tuple[str, Numbers]:
     model = OnnxModel(path, threads=1)
     ensemble = model.ensemble
     theta = _inside(ensemble)
@@ -49,20 +49,19 @@ def _runtime(path: Path) -> Row:
         raise IntegrityError(f"logpdf is off what the arrays give by {ratio:.3g} times the tolerance")
     if not answers["in_domain"].all():
         raise IntegrityError("the graph calls points of its own domain outside")
-    return Row("onnxruntime", "passed", "onnxruntime against the arrays by NumPy", {"logpdf_in_tolerances": ratio})
+    return "onnxruntime against the arrays by NumPy", {"logpdf_in_tolerances": ratio}
 
 
-def _slopes(path: Path) -> Row:
+def _slopes(path: Path) -> tuple[str, Numbers]:
     model = OnnxModel(path, threads=1)
     theta = _inside(model.ensemble)[:N_DIFFERENCES]
     answers = model(theta)
     if "gradient" not in answers:
-        return Row("differences", "skipped", "the graph has no gradient")
+        raise NotHere("the graph has no gradient")
     ratio = slopes_in_tolerances(model.ensemble, theta, answers["gradient"])
     if not ratio <= 1:
         raise IntegrityError(f"the gradient is off the differences by {ratio:.3g} times the tolerance")
-    what = "the gradient against central differences of the arrays"
-    return Row("differences", "passed", what, {"gradient_in_tolerances": ratio})
+    return "the gradient against central differences of the arrays", {"gradient_in_tolerances": ratio}
 
 
 def _inside(ensemble: Ensemble) -> np.ndarray:
@@ -77,12 +76,13 @@ def _inside(ensemble: Ensemble) -> np.ndarray:
     return inside
 
 
-_CHECKS: dict[str, Callable[[Path], Row]] = {
+_CHECKS: dict[str, Callable[[Path], tuple[str, Numbers]]] = {
     "hash": _hash,
     "graph": _graph,
     "onnxruntime": _runtime,
     "differences": _slopes,
 }
+_FOUNDATIONS = ("hash", "graph")
 
 
 def verify_file(path: str | Path) -> VerifyReport:
@@ -95,17 +95,4 @@ def verify_file(path: str | Path) -> VerifyReport:
     path = Path(path)
     if METADATA_KEY not in metadata_keys(path):
         raise SchemaError(f"{path} is not a published model: its metadata has no entry {METADATA_KEY!r}")
-    rows: list[Row] = []
-    broken = ""
-    for name, check in _CHECKS.items():
-        if broken:
-            rows.append(Row(name, "skipped", f"the check {broken!r} failed"))
-            continue
-        try:
-            rows.append(check(path))
-        except MissingDependency as reason:
-            rows.append(Row(name, "skipped", str(reason)))
-        except DnnLikelihoodError as error:
-            rows.append(Row(name, "failed", f"{type(error).__name__}: {error}"))
-            broken = name if name in ("hash", "graph") else ""
-    return VerifyReport(str(path), tuple(rows))
+    return VerifyReport(str(path), checked(_CHECKS, path, _FOUNDATIONS))
