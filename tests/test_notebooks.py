@@ -81,6 +81,8 @@ def test_the_notebooks_are_there():
     assert [path.stem for path in NOTEBOOKS] == [
         "01_toy_lhc_full_likelihood",
         "02_sampling_and_convergence",
+        "03_profiled_atlas_search",
+        "04_spey_and_smodels",
         "06_systematic_aware_training",
         "07_export_to_cpp_and_tf_serving",
     ]
