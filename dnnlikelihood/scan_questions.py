@@ -133,7 +133,6 @@ class ScanQuestions:
         Args:
             name: the parameter.
             levels: of confidence.
-            levels: of confidence.
             axis: values of the first scan, as `axes` of `scan`.
             profiled: as in `scan`.
             at: as in `scan`.

@@ -3,9 +3,12 @@
 import numpy as np
 import pytest
 from scipy.optimize import brentq
+from surrogates import MEAN, SPACE, gaussian_ensemble
 
-from dnnlikelihood import Inference, Likelihood, Parameter, ParameterSpace
-from dnnlikelihood.errors import ParameterError, ShapeError
+from dnnlikelihood import DnnLik, Inference, Likelihood, Parameter, ParameterSpace
+from dnnlikelihood.errors import DomainError, ParameterError, ShapeError
+from dnnlikelihood.networks.recipe import DnnLikConfig
+from dnnlikelihood.priors import Prior
 from dnnlikelihood.statistics.teststats import threshold
 
 DEPTH, TILT, SLOPE = 6.0, 0.25, 0.7
@@ -91,6 +94,25 @@ def test_a_minimum_on_the_edge_is_flagged():
     assert found[0.95][0].open_low
     assert any("edge of c" in w for w in inference.answers["scan(c, profiled)"]["warnings"])
     assert any("open" in w for w in inference.answers["intervals(c, profiled)"]["warnings"])
+
+
+@pytest.mark.parametrize("profiled", [True, False])
+def test_where_a_surrogate_ends_a_scan_has_no_number_and_says_so(profiled):
+    """Its domain is an ellipsoid of radius 5 standard deviations about the mean, inside a box of 6."""
+    model = DnnLik(gaussian_ensemble(), SPACE, Prior({}), "profiled", DnnLikConfig())
+    inference = Inference(model)
+    inference.valleys(n_starts=8)
+    axis = MEAN[0] + np.linspace(-7, 7, 15)
+    scan = inference.scan("x0", axis, profiled=profiled, at=np.array(MEAN), progress=False)
+    answered = np.isfinite(scan.profiled_logpdf)
+    z = np.abs(axis - MEAN[0])
+    assert answered[z < 4.5].all()
+    assert not answered[z > 5.01].any()
+    assert set(scan.status[~answered]) == {"outside"}
+    kind = "profiled" if profiled else "frozen"
+    assert any("outside" in warning for warning in inference.answers[f"scan(x0, {kind})"]["warnings"])
+    with pytest.raises(DomainError, match="defined nowhere on the scan of x0 from 6 to 7"):
+        inference.intervals("x0", axis=[6.0, 6.5, 7.0], profiled=profiled, progress=False)
 
 
 def test_bad_questions_are_refused():

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ParameterError, ShapeError
+from ..errors import DomainError, ParameterError, ShapeError
 from ..progress import progress_bar
 from ..protocols import LogDensity
 from ..results import Fit, ProfileScan, Valleys
@@ -74,12 +74,16 @@ def frozen_scan(density: LogDensity, names: str | Sequence[str], axes: Any, at: 
     Returns:
         ProfileScan over the grid (all combinations, the last axis fastest); its best fit is the highest point of the
         frozen plane. Where the density is not defined, the status is "outside".
+
+    Raises:
+        DomainError: it is defined nowhere on the scan.
     """
     labels, values = _axes(density, names, axes)
     columns, points = density.parameters.indices(labels), _grid(values)
     theta = np.tile(density.points(at)[0], (len(points), 1))
     theta[:, columns] = points
     value = density.logpdf(theta)
+    _answered(value, labels, points)
     status = np.where(np.isfinite(value), "converged", "outside")
     low, high = (b.copy() for b in limits(density))
     start = theta[np.argsort(-value)[:TRIED]]
@@ -88,6 +92,14 @@ def frozen_scan(density: LogDensity, names: str | Sequence[str], axes: Any, at: 
     lower[:, columns], upper[:, columns] = low[columns], high[columns]
     fit = climb(density, start, lower, upper)
     return ProfileScan(labels, points, value, theta, status, _best(fit))
+
+
+def _answered(value: np.ndarray, labels: Sequence[str], points: np.ndarray) -> None:
+    """Raise DomainError if there is no number anywhere on a scan."""
+    if not np.isfinite(value).any():
+        ends = zip(labels, points.min(axis=0), points.max(axis=0), strict=True)
+        where = ", ".join(f"{label} from {low:g} to {high:g}" for label, low, high in ends)
+        raise DomainError(f"the density is defined nowhere on the scan of {where}; a surrogate ends with its domain")
 
 
 def _best(fit: Fit) -> Fit:
@@ -121,6 +133,7 @@ def profiled_scan(
         ProfileScan over the grid (all combinations, the last axis fastest), with the highest maximum known as best fit.
 
     Raises:
+        DomainError: the density is defined nowhere on the scan.
         ParameterError: names or ranges that cannot be scanned.
         ShapeError: values that do not ascend.
     """
@@ -131,6 +144,7 @@ def profiled_scan(
         scan.begin(known, on)
         while scan.refine(on):
             pass
+    _answered(scan.value, labels, _grid(values))
     best = maximum(density, known.theta[:1])
     top = int(np.argmax(scan.value))
     if scan.value.ravel()[top] > best.value[0] + density.rounding:

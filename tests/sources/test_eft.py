@@ -241,6 +241,18 @@ def test_bad_counts_are_refused():
         replace(model, rate=model.rate * (np.arange(10) != 4)[:, None])
 
 
+def test_a_yield_that_turns_negative_inside_the_box_is_refused_by_name():
+    model = small()
+    structure = model.structure.copy()
+    slope = 2.0 / model.high[1]
+    structure[4, 0] = 0.0
+    structure[4, 0, 0] = structure[4, 0, :, 0] = [1.0, 0.0, -slope, 0.0]
+    at = np.array([1.0, 0.0, model.high[1], 0.0])
+    assert at @ structure[4, 0] @ at < 0 < at @ model.structure[4, 0] @ at
+    with pytest.raises(LikelihoodError, match=f"{model.signals[0]}.*{model.bins[4]}.*negative for"):
+        replace(model, structure=structure)
+
+
 def test_boxes_and_seeds_are_checked(tmp_path, rng):
     (tmp_path / "fit.json").write_text(json.dumps(counts_to_json(small())))
     (tmp_path / "measurements.json").write_text(json.dumps(gaussian_document(rng)))
