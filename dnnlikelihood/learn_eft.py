@@ -13,6 +13,7 @@ Targets are shares of accurate answers, |error| < 0.05 or < 1 % of delta_nll (`a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,8 @@ from .data import Data
 from .dnnlik import DnnLik
 from .inference import Inference
 from .jsonfiles import pretty
-from .learn_profiled import LOW, LearnedProfiled, LearnProfiledConfig, learn_profiled
+from .learn_eft_plots import draw
+from .learn_profiled import LOW, Findings, LearnedProfiled, LearnProfiledConfig, learn_profiled
 from .networks.recipe import DnnLikConfig
 from .profiled import ProfiledLikelihood
 from .protocols import LogDensity
@@ -146,6 +148,7 @@ def learn_eft(
         config=LearnProfiledConfig(n_labels=config.most_rows, model=recipe, seed=config.active.seed),
         rows=rows,
         held_out={POSTERIOR: _own_posterior(rows, config), MINIMISERS: _own_minimisers(rows, config)},
+        examine=_figures(truth, rows, Path(folder)),
         name=name,
         progress=progress,
         **about,
@@ -153,6 +156,14 @@ def learn_eft(
     _complete(learned, rows, config)
     write_text(learned.folder / "summary.json", pretty(learned.summary))
     return learned
+
+
+def _figures(truth: ProfiledLikelihood, rows: _ActiveRows, folder: Path) -> Any:
+    def examine(model: DnnLik, tests: Mapping[str, Data]) -> Findings:
+        drawn = draw(folder / "plots", truth, model, tests["held out"], _known(rows).valleys.theta)
+        return Findings({}, plots=drawn)
+
+    return examine
 
 
 def _own_posterior(rows: _ActiveRows, config: LearnEftConfig) -> Any:

@@ -18,6 +18,7 @@ OUTER = {
     "learn",
     "learn_plots",
     "learn_eft",
+    "learn_eft_plots",
     "learn_profiled",
     "learn_workspace",
     "curriculum",

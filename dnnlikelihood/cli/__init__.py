@@ -5,6 +5,7 @@
     tune                        the recipe that learns rows best
     infer  agree                questions to truth and surrogate, and their comparison
     scan                        one or two parameters, frozen or profiled, with intervals
+    reparametrise               a surrogate in linear combinations of its parameters, without training
     limit                       upper limits and CLs of signals
     compare                     the tables of the original paper
     discriminant                classifiers trained on the uncertainty they lead to
@@ -29,6 +30,7 @@ from .infer import agree, infer
 from .learn import learn
 from .limits import limit
 from .publish import card, export, verify
+from .reparametrise import reparametrise
 from .sample import label, sample
 from .scan import scan
 from .serve import serve
@@ -65,6 +67,7 @@ for _command in (
     infer,
     agree,
     scan,
+    reparametrise,
     limit,
     export,
     verify,

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["scan"]
 
+OWN, BESIDE = "scan", "beside"
+
 
 @click.command(
     cls=Command,
@@ -37,6 +39,8 @@ __all__ = ["scan"]
     "--range", "ranges", type=(float, float), multiple=True, metavar="LOW HIGH",
     help="Of each parameter in turn; the whole range if not given.",
 )  # fmt: skip
+@click.option("--beside", metavar="MODEL", help="Another density of the same parameters, the truth say, scanned and "
+              "drawn beside it.")  # fmt: skip
 @click.option("--points", "n_points", type=click.IntRange(2, 2000), help="Along each parameter.  [default: 81, or 101]")
 @click.option("--starts", "n_starts", type=click.IntRange(1, 100_000), default=64, show_default=True,
               help="Climbs that look for valleys.")  # fmt: skip
@@ -51,6 +55,7 @@ def scan(
     names: Sequence[str],
     ranges: Sequence[tuple[float, float]],
     at: float | None,
+    beside: str | None,
     n_points: int | None,
     n_starts: int,
     levels: Sequence[float],
@@ -62,8 +67,10 @@ def scan(
     """Scan a likelihood or a surrogate along one or two parameters, and save numbers and plot.
 
     MODEL is a published model, a DnnLik, a saved likelihood, a recipe, the name of a source, or a JSON file of an
-    effective-theory fit. Every valley is followed; of one parameter, intervals come in as many pieces as there are
-    valleys below the threshold. The exit code is 1 if points have no answer.
+    effective-theory fit; `eft` is the generated one. Every valley is followed; of one parameter, intervals come in as
+    many pieces as there are valleys below the threshold. With --beside, each of the two begins at the valleys of both,
+    and the plot of one parameter is drawn twice: from each curve's own minimum, and from that of the one beside. The
+    exit code is 1 if points have no answer.
     """
     from ..inference import Inference
 
@@ -71,27 +78,35 @@ def scan(
         raise ConfigError(f"{len(names)} parameters need as many ranges, {len(ranges)} are given")
     if at is not None and profiled:
         raise ConfigError("--at says where the others are held: use it with --frozen")
-    target = _density(model)
-    inference = Inference(target)
+    asked = {OWN: _density(model)} | ({BESIDE: _density(beside)} if beside is not None else {})
+    both = {who: Inference(density) for who, density in asked.items()}
     axes = _axes(ranges, n_points or (81 if len(names) == 1 else 101))
+    if axes is None and len(both) > 1:
+        axes = _shared(asked, names, n_points or (81 if len(names) == 1 else 101))
     options: dict[str, Any] = {"profiled": profiled, "at": at, "n_points": n_points, "n_starts": n_starts}
     if profiled:
-        inference.valleys(n_starts=n_starts)
-    found = inference.scan(list(names), axes, progress=progress, **options)
+        _valleys(both, n_starts)
+    found = {who: i.scan(list(names), axes, progress=progress, **options) for who, i in both.items()}
     pieces = {}
     if len(names) == 1:
-        pieces = inference.intervals(names[0], levels, axes, progress=progress, **options)
-    inference.save(output)
-    plots = _draw(output, target, found, levels)
-    return _report(inference, found, pieces, output, plots)
+        pieces = {who: i.intervals(names[0], levels, axes, progress=progress, **options) for who, i in both.items()}
+    both[OWN].save(output)
+    if beside is not None:
+        both[BESIDE].save(output / "beside")
+    plots = _draw(output, asked[OWN], found, levels)
+    return _report(asked[OWN].parameters.names, both, found, pieces, output, plots)
 
 
 def _density(model: str) -> LogDensity:
-    """An effective-theory fit in a JSON file as the profiled likelihood that it is; else as everywhere."""
+    """An effective-theory fit, generated or in a JSON file, as the profiled likelihood it is; else as everywhere."""
     from ..jsonfiles import read_json
     from .opening import density
 
     path = Path(model)
+    if model == "eft":
+        from ..profiled import ProfiledLikelihood
+
+        return ProfiledLikelihood.from_eft()
     if path.suffix == ".json" and path.is_file() and not {"source"} & set(read_json(path)):
         from ..profiled import ProfiledLikelihood
 
@@ -106,38 +121,85 @@ def _axes(ranges: Sequence[tuple[float, float]], n_points: int) -> Any:
     return None if not axes else axes[0] if len(axes) == 1 else axes
 
 
-def _draw(folder: Path, density: LogDensity, found: ProfileScan, levels: Sequence[float]) -> list[Path]:
-    """The scan beside the answers."""
+def _shared(densities: Mapping[str, LogDensity], names: Sequence[str], n_points: int) -> Any:
+    """Values over the range in which all of them are defined."""
+    import numpy as np
+
+    from ..statistics.profile import limits
+
+    ends = []
+    for density in densities.values():
+        columns = density.parameters.indices(tuple(names))
+        ends.append([bound[columns] for bound in limits(density)])
+    low, high = np.max([e[0] for e in ends], axis=0), np.min([e[1] for e in ends], axis=0)
+    if not np.isfinite([low, high]).all():
+        raise ConfigError(f"{', '.join(names)} have no finite range; give --range")
+    return _axes(list(zip(low, high, strict=True)), n_points)
+
+
+def _valleys(both: Mapping[str, Inference], n_starts: int) -> None:
+    """Each knows the valleys of the other."""
+    known = None
+    for who in [*both, OWN] if len(both) > 1 else [OWN]:
+        density = both[who].density
+        starts = None if known is None or density is None else known[density.support(known)]
+        known = both[who].valleys(n_starts=n_starts, starts=starts).theta
+
+
+def _draw(folder: Path, density: LogDensity, found: Mapping[str, ProfileScan], levels: Sequence[float]) -> list[Path]:
+    """The scan beside the answers; what it is compared with in black."""
     from .. import plots
 
-    label = {"scan": found}
-    if len(found.names) == 1:
-        figure = plots.scan_lines({found.names[0]: label}, parameters=density.parameters, levels=levels)
-    else:
-        figure = plots.scan_contours([label], parameters=density.parameters, levels=levels)
-    return plots.save(figure, folder / "plots", "scan")
+    curves = {"exact" if who == BESIDE else "surrogate": scan for who, scan in reversed(list(found.items()))}
+    if len(found) == 1:
+        curves = {"scan": found[OWN]}
+    names = found[OWN].names
+    options: dict[str, Any] = {"parameters": density.parameters, "levels": levels}
+    if len(names) == 2:
+        return plots.save(plots.scan_contours([curves], **options), folder / "plots", "scan")
+    drawn = plots.save(plots.scan_lines({names[0]: curves}, **options), folder / "plots", "scan")
+    if len(found) > 1:
+        unshifted = plots.scan_lines({names[0]: curves}, shifted=False, **options)
+        drawn += plots.save(unshifted, folder / "plots", "scan_unshifted")
+    return drawn
 
 
 def _report(
-    inference: Inference,
-    found: ProfileScan,
-    pieces: Mapping[float, Sequence[Interval]],
+    names: Sequence[str],
+    both: Mapping[str, Inference],
+    found: Mapping[str, ProfileScan],
+    pieces: Mapping[str, Mapping[float, Sequence[Interval]]],
     folder: Path,
     plots: Sequence[Path],
 ) -> Report:
     parts: list[Any] = []
-    failures = [w for answer in inference.answers.values() for w in answer["warnings"] if "points:" in w]
-    notes = [w for answer in inference.answers.values() for w in answer["warnings"] if "points:" not in w]
+    warnings = [(who, w) for who, i in both.items() for answer in i.answers.values() for w in answer["warnings"]]
+    said = dict.fromkeys(w if who == OWN else f"{who}: {w}" for who, w in warnings)
     if pieces:
-        places = tables.decimals(min((i.width for v in pieces.values() for i in v), default=1.0))
-        rows = [
-            (f"{100 * level:g} %", " and ".join(f"{tables.interval((i.low, i.high), places)}" for i in v))
-            for level, v in pieces.items()
-        ]
-        parts.append(tables.table(f"Intervals of {found.names[0]}", ("level", "2 delta NLL"), rows, left=2))
-    best = dict(zip(inference.density.parameters.names, found.bestfit.theta[0], strict=True))  # type: ignore[union-attr]
-    at = ", ".join(f"{name} = {best[name]:.4g}" for name in found.names)
-    facts = {"points": f"{len(found.points):,}", "best fit": at, "saved in": folder, "plot": plots[0]}
+        parts.append(_intervals(found[OWN].names[0], pieces))
+    facts: dict[str, Any] = {"points": f"{len(found[OWN].points):,}"}
+    for who, scan in found.items():
+        best = dict(zip(names, scan.bestfit.theta[0], strict=True))
+        facts["best fit" if who == OWN else f"best fit, {who}"] = ", ".join(f"{n} = {best[n]:.4g}" for n in scan.names)
+    facts |= {"saved in": folder, "plot": plots[0]}
     parts.append(tables.facts(facts))
-    parts += [f"note: {note}" for note in dict.fromkeys(notes)]
-    return Report({"folder": str(folder), "answers": inference.answers}, parts, failures)
+    parts += [f"note: {note}" for note in said if "points:" not in note]
+    numbers: dict[str, Any] = {"folder": str(folder), "answers": both[OWN].answers}
+    if BESIDE in both:
+        numbers["beside"] = both[BESIDE].answers
+    return Report(numbers, parts, [note for note in said if "points:" in note])
+
+
+def _intervals(name: str, pieces: Mapping[str, Mapping[float, Sequence[Interval]]]) -> Any:
+    places = tables.decimals(
+        min((i.width for found in pieces.values() for v in found.values() for i in v), default=1.0)
+    )
+    rows = [
+        (
+            f"{100 * level:g} %",
+            *(" and ".join(f"{tables.interval((i.low, i.high), places)}" for i in v[level]) for v in pieces.values()),
+        )
+        for level in pieces[OWN]
+    ]
+    columns = ("level", *("2 delta NLL" if who == OWN else who for who in pieces))
+    return tables.table(f"Intervals of {name}", columns, rows, left=len(columns))

@@ -22,6 +22,8 @@ __all__ = ["scan_contours", "scan_lines"]
 
 HIGHEST = 9.0
 """t up to which lines are drawn."""
+DASHED = ("solid", "dashed", "dotted")
+"""Of regions, the narrowest first."""
 STYLES = ("-", "--", ":", "-.")
 
 
@@ -103,6 +105,9 @@ def scan_contours(
         hues = ["black", *against_exact(list(curves)[1:])]
         for k, (origin, scan) in enumerate(curves.items()):
             _contours(ax, origin, scan, hues[k], sorted(levels), filled=k == 0)
+        if ax is panels[0]:
+            for level, dash in zip(sorted(levels), DASHED, strict=False):
+                ax.plot([], [], color=GREY, ls=dash, label=f"{100 * level:.4g} %")
         first, second = next(iter(curves.values())).names
         ax.set(xlabel=_named(parameters, first), ylabel=_named(parameters, second))
     for ax in panels[len(scans) :]:
@@ -125,7 +130,7 @@ def _contours(ax: Axes, origin: str, scan: ProfileScan, colour: Any, levels: Seq
     if filled:
         greys = np.linspace(0.7, 0.9, len(heights)) if len(heights) > 1 else [0.8]
         ax.contourf(x, y, t, [-np.inf, *heights], colors=[str(g) for g in greys])
-    dashes = ["solid", "dashed", "dotted"][: len(heights)] if len(heights) <= 3 else "solid"
+    dashes = [DASHED[min(k, len(DASHED) - 1)] for k in range(len(heights))]
     ax.contour(x, y, t, heights, colors=[colour], linestyles=dashes, linewidths=1.3)
     column = [int(np.argmax((scan.theta == scan.points[:, k : k + 1]).all(axis=0))) for k in range(2)]
     best = scan.bestfit.theta[0]

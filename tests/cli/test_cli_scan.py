@@ -49,3 +49,21 @@ def test_ranges_that_fit_nothing_are_refused(run, model, tmp_path):
     assert run("scan", model, "--parameter", "x0", "--range", "0", "1", "--range", "0", "1", *common, code=2)
     assert run("scan", model, "--parameter", "nobody", "--range", "0", "1", *common, code=2)
     assert run("scan", model, "--parameter", "x0", "--at", "0", "--range", "0", "1", *common, code=2)
+
+
+def test_two_densities_beside_each_other(run, model, tmp_path):
+    """A Gaussian moved by half a standard deviation, and lowered by nothing else."""
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps(MODEL | {"arguments": MODEL["arguments"] | {"mean": [1.0, -1.0]}}))
+    common = ("--parameter", "x0", "--range", "-3", "5", "--points", "33", "--starts", "8", "--no-progress")
+    out = tmp_path / "both"
+    found = json.loads(run("scan", model, "--beside", other, *common, "--output", out, "--json").stdout)
+    own, beside = (found[k]["intervals(x0, profiled)"]["intervals"]["0.95"][0][:2] for k in ("answers", "beside"))
+    assert [b - a for a, b in zip(own, beside, strict=True)] == pytest.approx([0.5, 0.5], abs=1e-3)
+    assert (out / "plots" / "scan_unshifted.png").exists()
+    assert (out / "beside" / "answers.json").exists()
+    shown = run("scan", model, "--beside", other, *common, "--output", tmp_path / "again").stdout
+    assert "beside" in shown
+    pair = ("--parameter", "x0", "--parameter", "x1", "--range", "-3", "5", "--range", "-4", "3", "--points", "13")
+    run("scan", model, "--beside", other, *pair, "--starts", "8", "--output", tmp_path / "plane", "--no-progress")
+    assert (tmp_path / "plane" / "plots" / "scan.png").exists()
