@@ -18,13 +18,31 @@ def rows(n, seed):
 
 
 def test_coverage_holds_in_every_bin():
-    calibration = conformal(*rows(4000, 0))
+    learned = rows(4000, 0)
+    calibration = conformal(*learned)
     answer, spread, truth = rows(20000, 1)
     edges = [-np.inf, *calibration.edges, np.inf]
+    assert len(edges) == 13
     for low, high in pairwise(edges):
         inside = (answer >= low) & (answer < high)
-        # one sigma: 0.011 from 800 calibration points a bin, 0.005 from 4000 test points
-        assert abs(coverage(calibration, answer[inside], spread[inside], truth[inside]) - 0.9) < 0.04
+        calibrating = ((learned[0][1::2] >= low) & (learned[0][1::2] < high)).sum()
+        sigma = np.sqrt(0.09 / calibrating + 0.09 / inside.sum())
+        covered = coverage(calibration, answer[inside], spread[inside], truth[inside])
+        assert abs(covered - 0.9) < 3 * sigma + 1 / calibrating
+
+
+def test_rare_low_answers_with_large_errors_are_covered_too():
+    """Errors that double with each unit of delta NLL, as those of an effective-theory fit: few rows lie far down."""
+
+    def falling(n, seed):
+        rng = np.random.default_rng(seed)
+        answer = -rng.exponential(1.0, n)
+        return answer, np.full(n, 0.1), answer + 0.1 * 2.0**-answer * rng.normal(size=n)
+
+    calibration = conformal(*falling(3000, 4))
+    answer, spread, truth = falling(40000, 5)
+    lowest = answer < np.quantile(answer, 0.05)
+    assert 0.84 < coverage(calibration, answer[lowest], spread[lowest], truth[lowest]) < 0.96
 
 
 def test_the_bare_spread_does_not_cover():
