@@ -41,7 +41,8 @@ class _Widths(click.ParamType):
 @click.argument("data", type=click.Path(path_type=Path))
 @new_folder_option
 @click.option("--preset", metavar="NAME", help="The recipe: default, paper (arXiv:1911.03305), cms (EPJ Web Conf. 295 "
-              "(2024) 09041), slides, or counting (profiled counting likelihoods).")  # fmt: skip
+              "(2024) 09041), slides, counting (profiled counting likelihoods), or quartic (Gaussian ones of "
+              "quadratic predictions).")  # fmt: skip
 @click.option("--config", type=click.Path(path_type=Path), metavar="JSON",
               help="The recipe from a file, as `dnnlik tune` writes it; not with --preset.")  # fmt: skip
 @click.option("--epochs", type=int, help="Passes over the training rows.")

@@ -52,7 +52,7 @@ def _choices(name: str, kind: type, text: str) -> Any:
 )
 @click.argument("data", nargs=-1, required=True, type=_PATH)
 @output_option
-@click.option("--preset", help="The recipe to begin with: default, paper, cms, slides or counting.")
+@click.option("--preset", help="The recipe to begin with: default, paper, cms, slides, counting or quartic.")
 @click.option("--config", type=_PATH, metavar="JSON", help="The recipe to begin with, from a file; not with --preset.")
 @click.option("--trials", "n_trials", type=int, help="Recipes tried, those of earlier calls counted.  [default: 40]")
 @click.option("--epochs", "n_epochs", type=int, help="Of every trial that is not given up.  [default: 30]")
