@@ -22,7 +22,7 @@ import numpy as np
 
 from .chains import as_samples, column, describe, draw, has_proper_prior, read_samples, write_samples
 from .config import Config, require
-from .errors import ConfigError, DomainError, MissingArtifact, ShapeError
+from .errors import ConfigError, DomainError, ShapeError
 from .jsonfiles import fingerprint, pretty, read_json
 from .priors import Normal
 from .protocols import LogDensity
@@ -36,7 +36,6 @@ from .statistics.density import density_1d
 from .statistics.hpdi import hpdi, hpdi_2d
 from .statistics.interval import scan_interval
 from .statistics.weighted import ks_two_sample
-from .store import Artifact
 
 if TYPE_CHECKING:
     from .statistics.pseudo_experiments import PseudoExperiments
@@ -82,7 +81,7 @@ class InferenceConfig(Config):
         return {"tolerance": self.tolerance, "noise": self.noise, "max_iterations": self.max_iterations}
 
 
-class Inference(SignalQuestions, ScanQuestions, Artifact):
+class Inference(SignalQuestions, ScanQuestions):
     """Answers to questions about one log-density::
 
         inference = Inference(toy)
@@ -310,11 +309,6 @@ class Inference(SignalQuestions, ScanQuestions, Artifact):
 
     # The artifact ----------------------------------------------------------------------------------------------------
 
-    def _known(self) -> LogDensity:
-        if self.density is None:
-            raise MissingArtifact("this inference was loaded from disk: use attach(density) before new questions")
-        return self.density
-
     def attach(self, density: LogDensity) -> Self:
         """Give a loaded inference its density again.
 
@@ -330,21 +324,6 @@ class Inference(SignalQuestions, ScanQuestions, Artifact):
         status = str(fit.status[0])
         numbers = {"logpdf": float(fit.value[0]), "theta": fit.theta[0].tolist(), "status": status}
         self._note(question, numbers, warnings=() if status == "converged" else (f"fit {status}",))
-
-    def _note(
-        self, question: str, numbers: Mapping[str, Any], warnings: Sequence[str] = (), seconds: float | None = None
-    ) -> None:
-        """Keep an answer, and log that it was given."""
-        self.answers[question] = {**numbers, "warnings": list(warnings)}
-        self.log.record(
-            question.split("(")[0],
-            id=self.fingerprint,
-            parents=self.parents,
-            seconds=None if seconds is None else round(seconds, 6),
-            seed=self.config.seed,
-            numbers={"question": question, **numbers},
-            warnings=warnings,
-        )
 
     @property
     def parents(self) -> tuple[str, ...]:

@@ -11,15 +11,13 @@ over the starts is needed to descend together.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
+from .asked import Asked
 from .results import Interval, ProfileScan, Valleys
-
-if TYPE_CHECKING:
-    from .protocols import LogDensity
 
 __all__ = ["ScanQuestions"]
 
@@ -29,22 +27,10 @@ EDGE = 1e-9
 """Share of a parameter's range within which a point lies on its end."""
 
 
-class ScanQuestions:
+class ScanQuestions(Asked):
     """Of any LogDensity with a gradient and bounded parameters, truth or surrogate; part of `Inference`."""
 
     _valleys: Valleys | None = None
-
-    if TYPE_CHECKING:
-
-        def _known(self) -> LogDensity: ...
-
-        def _note(
-            self,
-            question: str,
-            numbers: Mapping[str, Any],
-            warnings: Sequence[str] = (),
-            seconds: float | None = None,
-        ) -> None: ...
 
     def valleys(self, *, n_starts: int = 64, starts: Any = None, seed: int = 1) -> Valleys:
         """All local maxima found, highest first; scans that follow begin at them.

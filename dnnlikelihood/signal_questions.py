@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from .asked import Asked
+
 if TYPE_CHECKING:
-    from .protocols import LogDensity
     from .statistics.limits import Discovery, HypothesisTest, UpperLimits
 
 __all__ = ["SignalQuestions"]
@@ -18,23 +19,11 @@ Statistic = Literal["qmu", "qmu_tilde"]
 Outside = Literal["refuse", "use"]
 
 
-class SignalQuestions:
+class SignalQuestions(Asked):
     """Of a profiled likelihood, truth or surrogate, with heads observed and asimov_observed; part of `Inference`.
 
     A signal is the yields of all bins: (d,), or (n, d) for many, or a mapping from bins to yields.
     """
-
-    if TYPE_CHECKING:
-
-        def _known(self) -> LogDensity: ...
-
-        def _note(
-            self,
-            question: str,
-            numbers: Mapping[str, Any],
-            warnings: Sequence[str] = (),
-            seconds: float | None = None,
-        ) -> None: ...
 
     def upper_limit(
         self,

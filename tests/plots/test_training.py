@@ -55,3 +55,13 @@ def test_histories_that_are_none(history):
         plots.loss_curves([history() | {"loss": [float("nan")] * 12}])
     with pytest.raises(ShapeError, match="loss of member 0"):
         plots.loss_curves([{"loss": []}])
+
+
+def test_accuracy_is_drawn_where_it_was_recorded(history):
+    members = [history() | {"val_accuracy": list(np.linspace(0.2, 1.0, 12))} for _ in range(2)]
+    accuracy = plots.loss_curves(members).axes[2]
+    assert accuracy.get_ylabel() == "accurate"
+    np.testing.assert_allclose(accuracy.lines[0].get_ydata()[:-1], members[0]["val_accuracy"][:-1])
+    assert accuracy.lines[0].get_ydata()[-1] < 1, "all accurate is drawn on the scale that has no 1"
+    assert "99.9 %" in [t.get_text() for t in accuracy.get_yticklabels()]
+    assert len(plots.loss_curves([members[0], history()]).axes) == 3, "of one of two: not drawn"
