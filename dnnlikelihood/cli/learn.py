@@ -44,6 +44,7 @@ PAPER = "paper: its own numbers for the exact likelihood, not those of its netwo
 @click.option("--signal-regions", metavar="A,B", help="Of a workspace: channels with signal; SR... by default.")
 @click.option("--control-regions/--no-control-regions", default=True, help="Of a workspace: whether to fit them.")
 @click.option("--simplified", type=_PATH, help="Of a workspace: its simplified version, to compare with.")
+@click.option("--labels", type=click.IntRange(1000), help="Of a workspace: labels to learn from, if not the preset's.")
 @click.option("--discovery", is_flag=True, help="Of a workspace: learn expected significances (q0) too.")
 @click.option("--reference", "references", multiple=True, help="A DOI or other reference for the model card.")
 @click.option("--overwrite", is_flag=True, help="Remove an earlier run of `learn` in DIR first.")
@@ -96,10 +97,11 @@ def _workspace_options(
     control_regions: bool,  # noqa: FBT001 - as click names it
     simplified: Path | None,
     references: tuple[str, ...],
+    labels: int | None,
     discovery: bool,  # noqa: FBT001 - as click names it
 ) -> WorkspaceOptions:
     regions = tuple(name.strip() for name in (signal_regions or "").split(",") if name.strip())
-    return WorkspaceOptions(patchset, regions, control_regions, simplified, references, discovery)
+    return WorkspaceOptions(patchset, regions, control_regions, simplified, references, discovery, labels)
 
 
 def _remove_run(folder: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,7 @@ class WorkspaceOptions:
     simplified: Path | None = None
     references: Sequence[str] = ()
     discovery: bool = False
+    labels: int | None = None
 
     @property
     def given(self) -> bool:
@@ -40,6 +41,7 @@ class WorkspaceOptions:
         words = [word for option, path in files if path is not None for word in (option, path.name)]
         if self.signal_regions:
             words += ["--signal-regions", ",".join(self.signal_regions)]
+        words += ["--labels", str(self.labels)] if self.labels is not None else []
         words += ["--discovery"] if self.discovery else []
         return words if self.control_regions else [*words, "--no-control-regions"]
 
@@ -78,10 +80,11 @@ def learn_workspace_file(
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     words = ["dnnlik", "learn", path.name, *options.words(), "--preset", preset, "--output", "DIR"]
     chosen = truth.source.arguments["signal_regions"]
+    config = LearnWorkspaceConfig.preset(preset, len(truth.parameters))
     learned = learn_workspace(
         truth,
         output,
-        config=LearnWorkspaceConfig.preset(preset, len(truth.parameters)),
+        config=config if options.labels is None else replace(config, n_labels=options.labels),
         signals=signals,
         simplified=simplified,
         name=name or path.name.split(".json")[0],

@@ -34,12 +34,12 @@ from .histfactory_model import Model, compile_model
 from .histfactory_workspace import background_only, measurement_of, patched, regions, within_regions
 from .histfactory_yields import Yields
 from .profiled import ProfiledSource, profile_from
-from .starts import find_starts
+from .starts import find_starts, share_starts
 
 __all__ = ["profiled_histfactory"]
 
-SIGNALS, SEED = 48, 1
-"""Trial signals, on which starts of fits are found, and their seed."""
+SIGNALS, STRONGEST, SEED = 48, 8.0, 1
+"""Trial signals, on which starts of fits are found, the strongest of them, and their seed."""
 SMALL, FLAT = 0.25, 1e-6
 """A signal of such a part of what is expected and seen in a bin has to change log L by so many nats in some bin."""
 
@@ -131,23 +131,23 @@ def _data(model: Model, yields: Yields) -> tuple[dict[str, Observation], dict[st
             "Asimov set of `expected` is not `expected` itself"
         )
     signals = _trial_signals(model)
-    starts = {"observed": find_starts(yields, signals, observed)}
+    found = {"observed": find_starts(yields, signals, observed), "expected": find_starts(yields, signals, expected)}
+    starts = share_starts(found)
     null = profile_from(yields, signals[:1] * 0.0, observed, starts["observed"], gradient=False)
     if not null.converged.all():
         raise LikelihoodError(f"the fit of the background to the observed counts failed ({null.status[0]})")
     background = asimov(yields, np.zeros((1, len(model.bins))), null.nu).rows(0)
-    starts["expected"] = find_starts(yields, signals, expected)
-    starts["asimov_observed"] = find_starts(yields, signals, background)
+    own = {"asimov_observed": find_starts(yields, signals, background)}
+    starts["asimov_observed"] = share_starts(own | found)["asimov_observed"]
     return {"observed": observed, "expected": expected, "asimov_observed": background}, starts
 
 
 def _trial_signals(model: Model) -> np.ndarray:
-    """(1 + SIGNALS, B) none, then exponential yields of random strength in random bins, about what can be excluded."""
+    """(1 + SIGNALS, B) none, then signals that fill one bin or several, of up to STRONGEST standard deviations."""
     rng = np.random.default_rng(SEED)
-    shape = SIGNALS, len(model.bins)
-    strength = 5.0 * rng.uniform(size=(SIGNALS, 1)) ** 3
-    signals = strength * rng.exponential(size=shape) * (rng.uniform(size=shape) < 0.7) * np.sqrt(model.observed + 1.0)
-    return np.concatenate([np.zeros((1, shape[1])), signals])
+    shapes = rng.gamma(0.3, size=(SIGNALS, len(model.bins))) + 1e-9
+    shapes *= rng.uniform(size=(SIGNALS, 1)) * STRONGEST / np.sqrt((shapes**2).sum(axis=1, keepdims=True))
+    return np.concatenate([np.zeros((1, len(model.bins))), shapes * np.sqrt(model.observed + 1.0)])
 
 
 def _check_slope(model: Model, yields: Yields, seen: Observation, starts: np.ndarray) -> None:

@@ -16,6 +16,7 @@ shapes steps, the second derivatives, is in float32.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -24,6 +25,7 @@ import numpy as np
 
 from ..statistics.counting import Constraints, Observation
 from .histfactory_model import Model
+from .sides import Sides, other_sides, sides_of
 
 __all__ = ["Yields"]
 
@@ -171,6 +173,15 @@ class Yields:
         if self.model.lumi is not None:
             mixed[:, :, self.model.lumi] = weights
         return np.zeros((n, d, d)), mixed
+
+    @cached_property
+    def sides(self) -> Sides:
+        """Which nuisances may have several valleys."""
+        return sides_of(self, len(self.model.bins))
+
+    def other_sides(self, x: np.ndarray, nu: np.ndarray, seen: Observation) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """(n, B), (n, k) where fits ended -> rows (m,) and starts (m, k) from which they may end higher."""
+        return other_sides(self, self.sides, x, seen, nu)
 
     # Pieces ----------------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -18,7 +18,10 @@ from ..errors import ConfigError
 from ..parameters import ParameterSpace
 from ..statistics.counting import CountingFit, CountingModel, Observation, maximise_nuisances
 
-__all__ = ["PROFILED", "ProfiledSource", "build_profiled", "higher_of", "profile_from"]
+if TYPE_CHECKING:
+    from .asimov_signal import AsimovOfSignal
+
+__all__ = ["PROFILED", "ProfiledSource", "build_profiled", "higher_of", "profile_from", "try_other_sides"]
 
 PROFILED = {
     "eft": ("eft_profiled", "profiled_eft"),
@@ -26,11 +29,13 @@ PROFILED = {
 }
 """Where the sources of profiled likelihoods are: name -> module, function."""
 FIELDS = tuple(CountingFit.__dataclass_fields__)
-FEW = 9
-"""Steps of every start, before most of them are given up."""
+STEPS = 4, 4
+"""Steps of a fit that challenges another, before it may be given up."""
 APART, MARGIN, PROMISE = 0.2, 0.05, 5.0
-"""Starts go on that are further than this from the maximum in some nuisance, and below it by at most so many nats and
-so many times what their last step promised."""
+"""Challengers go on that are further than this from the maximum in some nuisance, and below it by at most so many nats
+and so many times what their last step promised."""
+ROUNDS, HIGHER = 3, 1e-7
+"""Rounds in which fits try other sides, and nats by which one has to lead higher for the next."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,7 @@ class ProfiledSource:
     """The inputs."""
     nuisances: tuple[str, ...]
     model: CountingModel
-    data: dict[str, Observation]
+    data: dict[str, Observation | AsimovOfSignal]
     """The data set of each head; of a plain density, that of "logpdf"."""
     starts: dict[str, np.ndarray]
     """(m, k) where the fits to each data set begin; the highest maximum counts."""
@@ -71,28 +76,71 @@ def build_profiled(name: str, arguments: Mapping[str, Any]) -> ProfiledSource:
 def profile_from(model: CountingModel, x: np.ndarray, seen: Observation, starts: np.ndarray, **run: Any) -> CountingFit:
     """The highest of the maxima found from each start (m, k), row by row.
 
-    From a single start every row goes to its maximum; a model that knows where higher ones may be says so, and these
-    rows begin there again. Of several starts all take a few cheap steps; the one that is then highest goes on to its
-    maximum; of the others only those do that are in another valley and not clearly below.
+    From the first start every row goes to its maximum; from the others those that stay in another valley and are not
+    clearly below. A model that knows where higher maxima may be says so, and fits begin there again.
     """
     seen = seen.each(len(x))
     if len(starts) == 1:
         best = maximise_nuisances(model, x, seen, start=starts[0], **run)
-        if isinstance(model, TwoSided):
-            for rows, start in model.other_sides(x, best.nu.copy(), seen):
-                _raise(best, rows, maximise_nuisances(model, x[rows], seen.rows(rows), start=start, **run))
-        return best
-    short = {**run, "gradient": False, "max_iterations": FEW}
-    rough = [maximise_nuisances(_Straight(model), x, seen, start=start, **short) for start in starts]
-    top = np.stack([r.value for r in rough]).argmax(axis=0)
-    best = maximise_nuisances(model, x, seen, start=np.stack([r.nu for r in rough])[top, np.arange(len(x))], **run)
-    for other in rough:
-        apart = np.abs(other.nu - best.nu).max(axis=1) > APART
-        promised = np.where(np.isfinite(other.value), MARGIN + PROMISE * other.error, 0.0)
-        rows = np.flatnonzero((apart & (other.value + promised > best.value)) | ~best.converged)
-        if len(rows):
-            _raise(best, rows, maximise_nuisances(model, x[rows], seen.rows(rows), start=other.nu[rows], **run))
+    else:
+        best = _from_several(model, x, seen, starts, **run)
+    try_other_sides(model, x, seen, best, **run)
     return best
+
+
+def _from_several(
+    model: CountingModel, x: np.ndarray, seen: Observation, starts: np.ndarray, **run: Any
+) -> CountingFit:
+    best = maximise_nuisances(model, x, seen, start=starts[0], **run)
+    every = np.arange(len(x))
+    for start in starts[1:]:
+        _challenge(model, x, seen, best, every, np.broadcast_to(start, best.nu.shape), **run)
+    return best
+
+
+def _challenge(
+    model: CountingModel,
+    x: np.ndarray,
+    seen: Observation,
+    best: CountingFit,
+    rows: np.ndarray,
+    start: np.ndarray,
+    **run: Any,
+) -> None:
+    """Fits of some rows from starts (m, k), in place where they end higher than the best so far.
+
+    They begin with a few cheap steps; those that come to where the best is, or are clearly below, are given up.
+    """
+    for steps in STEPS:
+        short = {**run, "gradient": False, "max_iterations": steps}
+        rough = maximise_nuisances(_Straight(model), x[rows], seen.rows(rows), start=start, **short)
+        apart = np.abs(rough.nu - best.nu[rows]).max(axis=1) > APART
+        promised = np.where(np.isfinite(rough.value), MARGIN + PROMISE * rough.error, 0.0)
+        go_on = (apart & (rough.value + promised > best.value[rows])) | ~best.converged[rows]
+        rows, start = rows[go_on], rough.nu[go_on]
+        if not len(rows):
+            return
+    _raise(best, rows, maximise_nuisances(model, x[rows], seen.rows(rows), start=start, **run))
+
+
+def try_other_sides(model: CountingModel, x: np.ndarray, seen: Observation, best: CountingFit, **run: Any) -> None:
+    """Begin fits again where the model says that higher maxima may be, in place, for as long as that leads higher.
+
+    Args:
+        model: the experiment; nothing is done if it does not say.
+        x: (n, d) inputs.
+        seen: with a row for each fit.
+        best: what was found so far.
+        **run: as of `maximise_nuisances`.
+    """
+    rows = np.flatnonzero(np.isfinite(best.value)) if isinstance(model, TwoSided) else np.zeros(0, int)
+    for _ in range(ROUNDS):
+        if not len(rows):
+            break
+        before, there = best.value[rows], seen.rows(rows)
+        for part, start in model.other_sides(x[rows], best.nu[rows], there):
+            _challenge(model, x, seen, best, rows[part], start, **run)
+        rows = rows[best.value[rows] > before + HIGHER]
 
 
 @runtime_checkable
@@ -100,7 +148,7 @@ class TwoSided(Protocol):
     """What a model may offer besides: where fits might find a higher maximum."""
 
     def other_sides(self, x: np.ndarray, nu: np.ndarray, seen: Observation) -> Iterable[tuple[np.ndarray, np.ndarray]]:
-        """(n, d), (n, k) where the fits ended, what was seen in each -> pairs of rows (m,) and starts (m, k)."""
+        """(n, d), (n, k) where the fits ended, what was seen in each row -> pairs of rows (m,) and starts (m, k)."""
 
 
 def _raise(best: CountingFit, rows: np.ndarray, found: CountingFit) -> None:
