@@ -17,6 +17,8 @@ from report import Claim
 from dnnlikelihood.discriminants.examples import inferno
 from dnnlikelihood.discriminants.gradient import Inferno
 
+TEMPERATURE = 0.3
+"""Of the softmax histograms trained here, chosen on a seed used nowhere else."""
 INFERNO = {0: (14.85, 15.51), 1: (15.75, 16.79), 2: (15.90, 16.95), 3: (15.85, 16.89), 4: (17.20, 18.68)}
 """Benchmark -> (target, sigma(s) of INFERNO trained on it: arXiv:1806.04743)."""
 
@@ -46,7 +48,7 @@ def inferno_rows(seeds: Sequence[int], smoke: bool) -> list[Claim]:  # noqa: FBT
 def our_inferno_rows(seeds: Sequence[int], smoke: bool) -> list[Claim]:  # noqa: FBT001
     """INFERNO, trained here, over the published figures."""
     sizes = {"n": 3_000, "n_test": 20_000} if smoke else {}
-    trainer = Inferno(training=SHORT) if smoke else Inferno()
+    trainer = Inferno(temperature=TEMPERATURE, **({"training": SHORT} if smoke else {}))
     out = []
     for number, (_, published) in INFERNO.items():
         runs = repeated(trainer, lambda seed, b=number: inferno(b, seed, **sizes), seeds)
@@ -56,7 +58,7 @@ def our_inferno_rows(seeds: Sequence[int], smoke: bool) -> list[Claim]:  # noqa:
                 f"sigma(s) of INFERNO's benchmark {number} in 10 bins, INFERNO trained here",
                 values,
                 1.02 * published,
-                f"softmax histogram, Adam; {np.median([r.cpu_seconds for r in runs]):.0f} CPU-s",
+                f"softmax histogram of temperature {TEMPERATURE}, Adam; {np.median([r.cpu_seconds for r in runs]):.0f} CPU-s",
                 "events",
                 "INFERNO, median of 100 initialisations (arXiv:1806.04743)",
                 published,

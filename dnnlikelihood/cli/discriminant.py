@@ -118,7 +118,11 @@ def compare(config: Path | None, output: Path | None, seed: int, *, progress: bo
 
 
 def _free(name: str, taken: Mapping[str, Any]) -> str:
-    """The name, numbered if there is one already."""
+    """The name, numbered if there is one already.
+
+    >>> _free("SANNT", {"SANNT": None, "SANNT #2": None})
+    'SANNT #3'
+    """
     number = sum(other.split(" #")[0] == name for other in taken)
     return f"{name} #{number + 1}" if number else name
 

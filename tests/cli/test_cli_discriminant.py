@@ -1,6 +1,7 @@
 """`dnnlik discriminant`: from a description of events to a workspace."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -19,13 +20,17 @@ def config(tmp_path):
     return write
 
 
-def test_compare(run, config):
+def test_compare(run, config, tmp_path):
     trainers = [{"name": name, "training": SHORT} for name in ("cross-entropy", "sannt")]
-    found = json.loads(run("discriminant", "compare", config(events=EXAMPLE, trainers=trainers), "--json").stdout)
+    path = config(events=EXAMPLE, trainers=trainers)
+    found = json.loads(run("discriminant", "compare", path, "--output", tmp_path / "out", "--json").stdout)
     rows = found["uncertainties"]
     assert [row["trainer"] for row in rows] == ["cross entropy", "SANNT"]
+    assert json.loads((tmp_path / "out" / "uncertainties.json").read_text()) == rows
+    figures = {path.stem for path in (tmp_path / "out").glob("*.png")}
+    assert {"scan_r", "impacts_r", "training", "templates_SANNT", "templates_cross_entropy"} <= figures
     for row in rows:
-        assert row["stat"] < row["total"]
+        assert row["stat"] < row["total"] < row["simulated"]
         assert row["down"] < row["up"]
         assert 0 < row["efficiency"] < 1
 
@@ -56,12 +61,46 @@ def test_train_from_files(run, config, tmp_path):
     assert sum(workspace["observations"][0]["data"]) == pytest.approx(950)
 
 
+def test_two_folds_judge_every_event_of_the_files(run, config, tmp_path):
+    rng = np.random.default_rng(0)
+    for name, mean in (("s", 0.0), ("b", 1.0)):
+        np.savez(tmp_path / f"{name}.npz", x=rng.normal(mean, 1, 500))
+    processes = {"S": {"file": "s.npz", "expected": 50, "poi": "r"}, "B": {"file": "b.npz", "expected": 900}}
+    trainer = {"name": "cross-entropy", "classes": "processes", "n_bins": 2, "training": SHORT}
+    path = config(
+        events={"features": ["x"], "processes": processes},
+        discriminant={"n_folds": 2, "n_repetitions": 2},
+        trainers=[trainer],
+    )
+    out = tmp_path / "out"
+    found = json.loads(run("discriminant", "compare", path, "--output", out, "--json").stdout)
+    assert any("fluctuates more than the data" in message for message in found["messages"])
+    assert {"classes_cross_entropy", "repetitions"} <= {path.stem for path in out.glob("*.png")}
+
+
+def test_real_events(run, config):
+    """ATLAS's open simulation through two folds, with what its size means said."""
+    if "DNNLIKELIHOOD_DATA" not in os.environ:
+        pytest.skip("set DNNLIKELIHOOD_DATA to the folder with discriminants/atlas-higgs-challenge-2014-v2...")
+    trainers = [{"name": "efficient-score", "heads": {"widths": [16], "n_steps": 150}}]
+    path = config(events={"example": "higgsml"}, discriminant={"n_folds": 2}, trainers=trainers)
+    found = json.loads(run("discriminant", "compare", path, "--json").stdout)
+    (row,) = found["uncertainties"]
+    assert 0.25 < row["stat"] <= row["total"] < 0.6
+    assert row["simulated"] > 2 * row["total"]
+    assert any("fluctuates more than the data" in message for message in found["messages"])
+
+
 @pytest.mark.parametrize(
     ("document", "said"),
     [
         ({"events": {"example": "nothing"}}, "no example"),
         ({"events": {"example": "inferno"}}, "benchmark"),
         ({"events": {"features": ["x"]}}, "processes"),
+        ({"events": {"example": "many_signals", "n_signals": 16}}, "choose 1 to 15"),
+        ({"events": EXAMPLE, "discriminant": {"nuisances": ["pileup"]}}, "pileup"),
+        ({"events": EXAMPLE, "discriminant": {"nuisances": "shift"}}, "must be a list"),
+        ({"events": EXAMPLE, "discriminant": {"n_folds": 3}}, "n_folds"),
         ({"colour": 1}, "expected a JSON object"),
         ({"events": EXAMPLE, "trainers": ["annealing"]}, "no trainer"),
     ],

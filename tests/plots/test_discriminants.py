@@ -63,3 +63,12 @@ def test_repetitions():
     spread = Spread(np.array([[0.4], [0.42], [0.41]]), np.full((3, 1), 0.3))
     figure = plots.repeated_trainings({"one": spread}, bound=0.36)
     assert [t.get_text() for t in figure.axes[0].get_yticklabels()] == ["one"]
+
+
+def test_shares_of_classes():
+    shares = np.array([[0.9, 0.1], [0.25, 0.75]])
+    ax = plots.shares_of_classes(shares, ["S", "B"]).axes[0]
+    assert [t.get_text() for t in ax.texts] == ["90", "10", "25", "75"]
+    np.testing.assert_array_equal(ax.images[0].get_array(), shares)
+    with pytest.raises(ShapeError, match="3 processes"):
+        plots.shares_of_classes(shares, ["S", "A", "B"])
