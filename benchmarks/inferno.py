@@ -58,7 +58,8 @@ def our_inferno_rows(seeds: Sequence[int], smoke: bool) -> list[Claim]:  # noqa:
                 f"sigma(s) of INFERNO's benchmark {number} in 10 bins, INFERNO trained here",
                 values,
                 1.02 * published,
-                f"softmax histogram of temperature {TEMPERATURE}, Adam; {np.median([r.cpu_seconds for r in runs]):.0f} CPU-s",
+                f"softmax histogram of temperature {TEMPERATURE}, Adam, "
+                f"{np.median([r.cpu_seconds for r in runs]):.0f} CPU-s",
                 "events",
                 "INFERNO, median of 100 initialisations (arXiv:1806.04743)",
                 published,
