@@ -80,21 +80,11 @@ def profile_from(model: CountingModel, x: np.ndarray, seen: Observation, starts:
     clearly below. A model that knows where higher maxima may be says so, and fits begin there again.
     """
     seen = seen.each(len(x))
-    if len(starts) == 1:
-        best = maximise_nuisances(model, x, seen, start=starts[0], **run)
-    else:
-        best = _from_several(model, x, seen, starts, **run)
-    try_other_sides(model, x, seen, best, **run)
-    return best
-
-
-def _from_several(
-    model: CountingModel, x: np.ndarray, seen: Observation, starts: np.ndarray, **run: Any
-) -> CountingFit:
     best = maximise_nuisances(model, x, seen, start=starts[0], **run)
     every = np.arange(len(x))
     for start in starts[1:]:
         _challenge(model, x, seen, best, every, np.broadcast_to(start, best.nu.shape), **run)
+    try_other_sides(model, x, seen, best, **run)
     return best
 
 
