@@ -83,6 +83,7 @@ def test_the_notebooks_are_there():
         "02_sampling_and_convergence",
         "03_profiled_atlas_search",
         "04_spey_and_smodels",
+        "05_eft_sixteen_coefficients",
         "06_systematic_aware_training",
         "07_export_to_cpp_and_tf_serving",
     ]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["delta_nll_distributions", "delta_nll_residuals"]
 
-INNER = 0.5
+INNER = 1.0
 """delta_nll below which the axis of residuals is linear."""
 
 
@@ -101,7 +101,7 @@ def _scatter(ax: Axes, drop: np.ndarray, off: np.ndarray, bad: np.ndarray) -> No
         ax.plot(x, sign * np.maximum(NEAR, RELATIVE * x), color=GREY, lw=1.0, ls="--")
     ax.axhline(0.0, color=GREY, lw=0.8)
     reach = 1.3 * max(NEAR, float(np.abs(off).max()))
-    ax.set_xscale("symlog", linthresh=INNER, linscale=0.4)
+    ax.set_xscale("symlog", linthresh=INNER, linscale=0.7)
     ax.set(xlim=(0.0, 1.1 * max(1.0, drop.max())), ylim=(-reach, reach), xlabel=r"$\Delta\mathrm{NLL}$")
     ax.set_ylabel(r"residual of $\Delta\mathrm{NLL}$ [nats]")
     ax.legend(loc="upper left", fontsize=9)

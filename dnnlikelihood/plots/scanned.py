@@ -112,7 +112,8 @@ def scan_contours(
         ax.set(xlabel=_named(parameters, first), ylabel=_named(parameters, second))
     for ax in panels[len(scans) :]:
         ax.set_visible(False)
-    panels[0].legend(loc="best", fontsize=9)
+    entries = panels[0].get_legend_handles_labels()
+    figure.legend(*entries, loc="outside upper center", ncols=len(entries[1]) if across > 1 else 2, fontsize=9)
     return figure
 
 

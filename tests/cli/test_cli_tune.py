@@ -2,6 +2,10 @@
 
 import json
 
+import numpy as np
+
+from dnnlikelihood import Data, ParameterSpace
+from dnnlikelihood.cli.tune import _rows
 from dnnlikelihood.dnnlik import DnnLik, DnnLikConfig
 from dnnlikelihood.jsonfiles import read_json
 
@@ -33,3 +37,26 @@ def test_bad_searches_are_refused(run, chain, tmp_path):
     assert run("tune", tmp_path / "nothing", *out, code=2)
     assert run("tune", chain / "likelihood", *out, code=2)
     assert not (tmp_path / "search").exists()
+
+
+def test_the_rows_of_a_run_are_those_that_were_learned_from(run, tmp_path):
+    """Of a run with active rounds all rows but the test's, weighted as there: less beyond 20 nats."""
+    space, rng = ParameterSpace.of("a", poi="a"), np.random.default_rng(0)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "request.json").write_text("{}")
+    for name, n, split in (
+        ("active/rows_first", 60, None),
+        ("active/rows_posterior_1", 30, None),
+        ("rows_test", 9, "test"),
+    ):
+        theta = rng.uniform(-9, 9, (n, 1))
+        Data.from_arrays(space, theta, -0.5 * theta[:, 0] ** 2, split=split).save(tmp_path / "run" / name)
+    data = _rows([tmp_path / "run"])
+    assert len(data) == 90
+    far = data.logpdf().max() - data.logpdf() > 20
+    assert (data.weights()[far] < 1).all()
+    assert (data.weights()[~far] == 1).all()
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "request.json").write_text("{}")
+    out = ("--output", tmp_path / "search", "--no-progress")
+    assert "without rows" in run("tune", tmp_path / "empty", *out, code=2).output
