@@ -22,6 +22,7 @@ global style; `save(figure, folder, name)` writes it. Names are resolved on firs
 `along_signals`          Delta NLL along signals, truth and surrogate
 `limits_of_signals`      upper limits beside those of the truth
 `exclusion`              which signals of a grid are excluded
+`speed`                  what one answer costs, here and elsewhere
 `strength_scans`         2 Delta NLL of a signal strength for several discriminants, with and without nuisances
 `strength_impacts`       nuisances ranked by what they do to a signal strength
 `shifted_templates`      bins of a discriminant and the largest shifts
@@ -36,6 +37,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .accuracy import agreement_along, residuals
     from .binned import search
+    from .costs import speed
     from .discriminants import (
         repeated_trainings,
         shares_of_classes,
@@ -77,6 +79,7 @@ _HOME = {
     "search": "binned",
     "shares_of_classes": "discriminants",
     "shifted_templates": "discriminants",
+    "speed": "costs",
     "strength_impacts": "discriminants",
     "strength_scans": "discriminants",
     "tmu": "teststatistic",
@@ -106,6 +109,7 @@ __all__ = [
     "search",
     "shares_of_classes",
     "shifted_templates",
+    "speed",
     "strength_impacts",
     "strength_scans",
     "tmu",

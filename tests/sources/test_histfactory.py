@@ -194,6 +194,7 @@ def sr(document):
 
 BAD = {
     "no JSON object": ([1, 2], "JSON object"),
+    "newer schema": (broken(lambda d: d.update(version="2.0.0")), "pyhf's schema"),
     "no channels": ({"version": "1.0.0"}, "pyhf's schema"),
     "unknown modifier": (broken(lambda d: sr(d)["modifiers"].append(modifier("warp", "w"))), "unknown modifier 'warp'"),
     "negative count": (broken(lambda d: d["observations"][0].update(data=[-1.0, 4.0])), "'SRhigh' bin 0: observed -1"),
