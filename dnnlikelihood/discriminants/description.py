@@ -54,7 +54,9 @@ def described(document: Mapping[str, Any], folder: Path, seed: int = 0, n_folds:
     """
     if "example" in document:
         options = {k: v for k, v in document.items() if k != "example"}
-        build = {**EXAMPLES, **REAL}.get(document["example"])
+        build: Callable[..., Example | EventModel] | None = EXAMPLES.get(
+            document["example"], REAL.get(document["example"])
+        )
         if build is None:
             raise ConfigError(f"no example {document['example']!r}; there are {sorted({*EXAMPLES, *REAL})}")
         try:

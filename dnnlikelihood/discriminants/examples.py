@@ -56,8 +56,8 @@ class Example:
             every = self.scores(x)
             return np.concatenate([every[:, :n].sum(axis=1, keepdims=True), every[:, n:]], axis=1)
 
-        models = (one(m) for m in (self.train, self.validation, self.test))
-        return Example(*models, scores=None if self.scores is None else added)
+        scores = None if self.scores is None else added
+        return Example(one(self.train), one(self.validation), one(self.test), scores)
 
 
 def _log_normal(x: np.ndarray, mean: tuple[float, ...], variance: tuple[float, ...] | None = None) -> np.ndarray:

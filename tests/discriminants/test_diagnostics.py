@@ -185,8 +185,8 @@ def test_many_bins_of_few_events_warn():
 
 @pytest.mark.slow
 def test_only_the_penalty_holds_events_in_the_class_of_their_process():
-    example = many_signals(2, 5, seed=4, n=3_000, n_test=10_000)
-    training = SHORT.replace(pretraining_steps=150, n_steps=200, keep="last")
+    example = many_signals(2, 5, seed=4, n=2_500, n_test=10_000)
+    training = SHORT.replace(learning_rate=1e-2, pretraining_steps=100, n_steps=200, keep="last")
     kept = []
     for rate in (1.0, 0.0):
         trainer = Sannt(n_bins=3, classes="processes", multiplier_rate=rate, training=training)
