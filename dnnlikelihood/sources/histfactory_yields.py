@@ -25,7 +25,7 @@ import numpy as np
 
 from ..statistics.counting import Constraints, Observation
 from .histfactory_model import Model
-from .sides import Sides, other_sides, sides_of
+from .sides import Sides, other_side, sides_of
 
 __all__ = ["Yields"]
 
@@ -181,7 +181,7 @@ class Yields:
 
     def other_sides(self, x: np.ndarray, nu: np.ndarray, seen: Observation) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """(n, B), (n, k) where fits ended -> rows (m,) and starts (m, k) from which they may end higher."""
-        return other_sides(self, self.sides, x, seen, nu)
+        yield other_side(self, self.sides, x, seen, nu)
 
     # Pieces ----------------------------------------------------------------------------------------------------------
 

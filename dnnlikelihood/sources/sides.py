@@ -5,26 +5,27 @@ normalisation may leave a bin to others. Which nuisances these are is told by th
 
     e_b = [lambda_b(+sigma) + lambda_b(-sigma)] / 2 - lambda_b(0),        sum_b e_b^2 / lambda_b > EVEN^2
 
-From a fit that ended at nu, each of them is moved to a trial value, and the others follow as linear yields would, with
-J = d lambda / d nu where the fit ended, D the variances of the auxiliary measurements a, and lambda' after the move:
+From a fit that ended at nu, each of them is moved by t, and the others follow as linear yields would, with J =
+d lambda / d nu where the fit ended, D the variances of the auxiliary measurements a, and g the even interpolation of
+HistFactory (code 4p; t^2 would do as well):
 
-    chi^2 = r^T (diag lambda' + J D J^T)^-1 r + (move's own penalty),        r = n - lambda' + J (nu - a)
-    nu'   = a + D J^T (diag lambda' + J D J^T)^-1 r
+    lambda' = lambda + (J_k - e g'(nu_k)) t + e [g(nu_k + t) - g(nu_k)]
+    chi^2   = r^T (diag lambda' + J D J^T)^-1 r + (move's own penalty),        r = n - lambda' + J (nu - a)
+    nu'     = a + D J^T (diag lambda' + J D J^T)^-1 r
 
-Fits begin again at the moves whose chi^2 promises most. Free normalisations have a wide D. The rows of a batch remain
-independent of each other.
+without column k of J. The move whose chi^2 promises most is where the fit begins again. Free normalisations have e = 0
+and a wide D. The rows of a batch remain independent of each other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..statistics.counting import CountingModel, Observation
 
-__all__ = ["Sides", "other_sides", "sides_of"]
+__all__ = ["Sides", "other_side", "sides_of"]
 
 EVEN = 0.25
 """Standard deviations of the counts that the even part of an effect has to make."""
@@ -34,10 +35,8 @@ LEVELS = 0.02, 1.0, 2.0
 """Free normalisations are tried at these, in units of where fits begin."""
 APART = 0.3
 """Moves shorter than so many standard deviations are none."""
-MARGIN = 0.3
+MARGIN = 0.1
 """Nats that a move may promise to lose: the promise is linear, log L is not."""
-MOST = 1
-"""Moves of one fit that are followed in a round."""
 WIDE = 10.0
 """Standard deviation of what has no auxiliary measurement, in units of where fits begin or ended."""
 CHUNK = 64
@@ -45,40 +44,41 @@ CHUNK = 64
 
 @dataclass(frozen=True)
 class Sides:
-    """Nuisances with several sides."""
+    """The moves that a model's nuisances are tried with: M = 3 for each of them."""
 
+    column: np.ndarray
+    """(M,) which nuisance."""
     even: np.ndarray
-    """(e,) columns of those with an even effect."""
-    free: np.ndarray
-    """(f,) columns of free normalisations."""
-
-    def moves(self, nu: np.ndarray, sigma: np.ndarray, start: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-        """Columns and the values (n,) that they are moved to from nu (n, k)."""
-        for column in self.even:
-            yield column, -nu[:, column]
-            for sign in (-1.0, 1.0):
-                yield column, np.full(len(nu), sign * FAR * sigma[column])
-        for column in self.free:
-            for level in LEVELS:
-                yield column, np.full(len(nu), level * start[column])
+    """(M, B) e of each; 0 for free normalisations."""
+    scale: np.ndarray
+    """(M,) its standard deviation, or where fits begin."""
+    value: np.ndarray
+    """(M,) where to, in units of the scale; NaN: to minus where it is."""
 
 
 def sides_of(model: CountingModel, inputs: int) -> Sides:
-    """Which nuisances of a model have several sides, when its so many inputs are zero."""
-    precision = model.constraints.precision
+    """The moves of a model, from its effects when its so many inputs are zero."""
+    precision, start = model.constraints.precision, model.start
     normal = np.flatnonzero(precision > 0)
-    shift = np.zeros((len(normal), len(model.start)))
-    shift[np.arange(len(normal)), normal] = 1.0 / np.sqrt(precision[normal])
+    free = np.flatnonzero((precision == 0) & (model.constraints.rate == 0))
+    sigma = 1.0 / np.sqrt(precision[normal])
+    shift = np.zeros((len(normal), len(start)))
+    shift[np.arange(len(normal)), normal] = sigma
     held = model.hold(np.zeros((len(normal), inputs)))
-    middle, up, down = (np.maximum(model.expected(held, model.start + s * shift), 1e-9) for s in (0.0, 1.0, -1.0))
-    even = (((0.5 * (up + down) - middle) ** 2) / middle).sum(axis=1)
-    return Sides(normal[even > EVEN**2], np.flatnonzero(~_measured_at_all(model)))
+    middle, up, down = (np.maximum(model.expected(held, start + s * shift), 1e-9) for s in (0.0, 1.0, -1.0))
+    even = 0.5 * (up + down) - middle
+    strong = (even**2 / middle).sum(axis=1) > EVEN**2
+    columns = np.concatenate([normal[strong], free])
+    effects = np.concatenate([even[strong], np.zeros((len(free), middle.shape[1]))])
+    scale = np.concatenate([sigma[strong], np.abs(start[free])])
+    value = np.concatenate([np.tile([np.nan, -FAR, FAR], strong.sum()), np.tile(LEVELS, len(free))])
+    return Sides(np.repeat(columns, 3), np.repeat(effects, 3, axis=0), np.repeat(scale, 3), value)
 
 
-def other_sides(
+def other_side(
     model: CountingModel, sides: Sides, x: np.ndarray, seen: Observation, nu: np.ndarray
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Rows (m,) and starts (m, k) from which fits may end higher than at nu; the most promising of each row first.
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows (m,) and starts (m, k) from which fits may end higher than at nu.
 
     Args:
         model: the experiment.
@@ -87,53 +87,52 @@ def other_sides(
         seen: with a row for each fit.
         nu: (n, k) where the fits ended.
     """
-    n, k = nu.shape
-    promise, start = np.full((MOST, n), -np.inf), np.zeros((MOST, n, k))
-    for i in range(0, n, CHUNK):
+    rows, starts = [np.zeros(0, int)], [np.zeros((0, nu.shape[1]))]
+    for i in range(0, len(nu) if len(sides.column) else 0, CHUNK):
         part = slice(i, i + CHUNK)
-        for gain, there in _moved(model, sides, x[part], seen.rows(part), nu[part]):
-            worst = promise[:, part].argmin(axis=0)
-            rows = np.flatnonzero(gain > promise[:, part].min(axis=0))
-            promise[worst[rows], i + rows] = gain[rows]
-            start[worst[rows], i + rows] = there[rows]
-    order = np.argsort(-promise, axis=0, kind="stable")
-    for rank in order:
-        rows = np.flatnonzero(np.take_along_axis(promise, rank[None], axis=0)[0] > -MARGIN)
-        if len(rows):
-            yield rows, start[rank[rows], rows]
+        promise, start = _best_move(model, sides, x[part], seen.rows(part), nu[part])
+        some = np.flatnonzero(promise > -MARGIN)
+        rows.append(i + some)
+        starts.append(start[some])
+    return np.concatenate(rows), np.concatenate(starts)
 
 
-def _moved(
+def _best_move(
     model: CountingModel, sides: Sides, x: np.ndarray, seen: Observation, nu: np.ndarray
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """For each move the nats (n,) that it promises, -inf where it is none, and where it leads (n, k)."""
-    held = model.hold(x)
-    expected, jacobian = model.jacobian(held, nu)
+) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) nats that the best move of each row promises, -inf where there is none, and (n, k) where it leads."""
+    expected, jacobian = model.jacobian(model.hold(x), nu)
     centre, variance = _measured(model, seen, nu)
     spread = jacobian * variance[:, None, :]
     covariance = spread @ jacobian.transpose(0, 2, 1)
     back = (jacobian @ (nu - centre)[:, :, None])[:, :, 0]
     before = _solved(covariance, expected, seen.counts - expected + back)[1]
-    scale = np.where(_measured_at_all(model), np.sqrt(variance[0]), np.abs(model.start))
-    for column, value in sides.moves(nu, scale, model.start):
-        value = np.clip(value, model.lower[column], model.upper[column])
-        moved = nu.copy()
-        moved[:, column] = value
-        after = np.maximum(model.expected(held, moved), 1e-9)
-        slope, shift = jacobian[:, :, column], value - centre[:, column]
-        rest = covariance - spread[:, :, column, None] * slope[:, None, :]
-        off = seen.counts - after + back - slope * (nu - centre)[:, [column]]
-        z, chi = _solved(rest, after, off)
-        gain = 0.5 * (before - chi - shift**2 / variance[:, column])
-        gain[np.abs(value - nu[:, column]) < APART * scale[column]] = -np.inf
-        there = centre + (z[:, None, :] @ spread)[:, 0]
-        there[:, column] = value
-        yield gain, np.clip(there, model.lower, model.upper)
+
+    c = sides.column
+    here, slope = nu[:, c], jacobian[:, :, c].transpose(0, 2, 1)
+    to = np.where(np.isnan(sides.value), -here, sides.value * sides.scale)
+    to = np.clip(to, model.lower[c], model.upper[c])
+    g, there = _even(here / sides.scale), _even(to / sides.scale)
+    bend = g[1] / sides.scale
+    after = expected[:, None] + (slope - sides.even * bend[:, :, None]) * (to - here)[:, :, None]
+    after = np.maximum(after + sides.even * (there[0] - g[0])[:, :, None], 1e-9)
+    rest = covariance[:, None] - (variance[:, c, None] * slope)[..., None] * slope[:, :, None, :]
+    off = (seen.counts + back)[:, None] - after - slope * (here - centre[:, c])[:, :, None]
+    z, chi = _solved(rest, after, off)
+    gain = 0.5 * (before[:, None] - chi - (to - centre[:, c]) ** 2 / variance[:, c])
+    gain[np.abs(to - here) < APART * sides.scale] = -np.inf
+
+    rows, best = np.arange(len(nu)), gain.argmax(axis=1)
+    start = centre + (z[rows, best][:, None, :] @ spread)[:, 0]
+    start[rows, c[best]] = to[rows, best]
+    return gain[rows, best], np.clip(start, model.lower, model.upper)
 
 
-def _measured_at_all(model: CountingModel) -> np.ndarray:
-    """(k,) bool: nuisances with an auxiliary measurement."""
-    return (model.constraints.precision > 0) | (model.constraints.rate > 0)
+def _even(t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """g(t), which is 1 at -1 and 1 and straight beyond, and g'(t)."""
+    inside, square = np.abs(t) < 1.0, t * t
+    g = np.where(inside, square * (15.0 - square * (10.0 - 3.0 * square)) / 8.0, np.abs(t))
+    return g, np.where(inside, t * (30.0 - square * (40.0 - 18.0 * square)) / 8.0, np.sign(t))
 
 
 def _measured(model: CountingModel, seen: Observation, nu: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -148,9 +147,9 @@ def _measured(model: CountingModel, seen: Observation, nu: np.ndarray) -> tuple[
 
 
 def _solved(covariance: np.ndarray, expected: np.ndarray, off: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(n, B) z = (diag expected + covariance)^-1 off, and (n,) off . z."""
-    bins = np.arange(expected.shape[1])
+    """(..., B) z = (diag expected + covariance)^-1 off, and (...,) off . z."""
+    bins = np.arange(expected.shape[-1])
     matrix = covariance.copy()
-    matrix[:, bins, bins] += expected
-    z = np.linalg.solve(matrix, off[:, :, None])[:, :, 0]
-    return z, (off * z).sum(axis=1)
+    matrix[..., bins, bins] += expected
+    z = np.linalg.solve(matrix, off[..., None])[..., 0]
+    return z, (off * z).sum(axis=-1)
