@@ -23,6 +23,8 @@ __all__ = ["ScanQuestions"]
 
 POINTS = {1: 81, 2: 101}
 """Of a scan along each axis, unless told."""
+TRUSTED = 0.5
+"""Nats: the largest calibrated error of a maximum that is believed. Twice that is one standard deviation in t."""
 EDGE = 1e-9
 """Share of a parameter's range within which a point lies on its end."""
 
@@ -35,6 +37,9 @@ class ScanQuestions(Asked):
     def valleys(self, *, n_starts: int = 64, starts: Any = None, seed: int = 1) -> Valleys:
         """All local maxima found, highest first; scans that follow begin at them.
 
+        A surrogate may have maxima where it was never taught. Those whose calibrated error exceeds half a nat are left
+        out, as long as others remain, and the answer's warnings say so.
+
         Args:
             n_starts: climbs from points spread over the box.
             starts: (m, d) further points, such as the valleys of a truth for its surrogate.
@@ -46,11 +51,12 @@ class ScanQuestions(Asked):
         from .statistics.valleys import valleys
 
         start = time.perf_counter()
-        found = valleys(self._known(), n_starts, seed=seed, starts=starts)
+        found, untrusted = self._trusted(valleys(self._known(), n_starts, seed=seed, starts=starts))
         self._valleys = found
         numbers = {"theta": found.theta.tolist(), "logpdf": found.logpdf.tolist(), "n_climbs": found.n_climbs.tolist()}
         edge = [f"valley {i} lies on the edge" for i in np.flatnonzero(found.on_edge)]
-        self._note("valleys", numbers | {"on_edge": found.on_edge.tolist()}, edge, time.perf_counter() - start)
+        numbers["on_edge"] = found.on_edge.tolist()
+        self._note("valleys", numbers, [*untrusted, *edge], time.perf_counter() - start)
         return found
 
     def scan(
@@ -149,6 +155,22 @@ class ScanQuestions(Asked):
         )
         return found
 
+    def _error(self, theta: np.ndarray) -> np.ndarray:
+        """(n, d) -> (n,) nats that the density itself says it may be wrong by; 0 for a truth."""
+        error = getattr(self._known(), "error", None)
+        return np.zeros(len(theta)) if error is None else np.ravel(error(theta))
+
+    def _trusted(self, found: Valleys) -> tuple[Valleys, list[str]]:
+        """Those whose error is small, and what is to be said of the others."""
+        error = self._error(found.theta)
+        good = error <= TRUSTED
+        said = [f"a maximum at logpdf = {v:.2f} has an error of {e:.2g} nats: it is " for v, e in zip(
+            found.logpdf[~good], error[~good], strict=True)]  # fmt: skip
+        if not good.any():
+            return found, [s + "not to be trusted" for s in said]
+        kept = Valleys(*(getattr(found, name)[good] for name in Valleys.__dataclass_fields__))
+        return kept, [s + "left out" for s in said]
+
     def _whole(self, labels: Sequence[str], n_points: int | None) -> Any:
         """Values over the whole range of each parameter."""
         from .errors import ParameterError
@@ -171,6 +193,9 @@ class ScanQuestions(Asked):
 
         bad = scan.status[~np.isin(scan.status, ("converged", "stalled"))]
         doubts = [f"{len(bad)} of {len(scan.points)} points: {sorted(set(bad.tolist()))}"] if len(bad) else []
+        error = float(self._error(scan.bestfit.theta)[0])
+        if error > TRUSTED:
+            doubts.append(f"the best fit may be wrong by {error:.2g} nats: this surrogate was not taught there")
         low, high = limits(self._known())
         reach = EDGE * np.where(np.isfinite(high - low), high - low, 1.0)
         best = scan.bestfit.theta[0]

@@ -125,3 +125,25 @@ def test_bad_questions_are_refused():
         inference.scan(("c", "x", "c"), [np.linspace(0, 1, 3)] * 3, progress=False)
     with pytest.raises(ShapeError, match="ascending"):
         inference.scan("c", [1.0, 0.0], progress=False)
+
+
+class Unsure(Likelihood):
+    """Two wells, of which the surrogate knows only the one at c < 0."""
+
+    def error(self, theta):
+        return np.where(np.asarray(theta)[:, 0] < self.known_below, 0.01, 5.0)
+
+
+@pytest.mark.parametrize(("known_below", "left"), [(0.0, 1), (9.0, 2), (-9.0, 2)])
+def test_maxima_that_a_surrogate_does_not_trust_are_left_out_and_said(known_below, left):
+    space = density().parameters
+    unsure = Unsure(lambda t: wells(t)[0], space, gradient=lambda t: wells(t)[1])
+    unsure.known_below = known_below
+    inference = Inference(unsure)
+    assert len(inference.valleys(n_starts=16).logpdf) == left
+    said = inference.answers["valleys"]["warnings"]
+    assert len([w for w in said if "left out" in w]) == (1 if known_below == 0 else 0)
+    assert len([w for w in said if "not to be trusted" in w]) == (2 if known_below < 0 else 0)
+    inference.scan("c", n_points=9, profiled=False, at=[0.9, 0.0], progress=False)
+    warned = any("was not taught there" in w for w in inference.answers["scan(c, frozen)"]["warnings"])
+    assert warned == (known_below < 0)

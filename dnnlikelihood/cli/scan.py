@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import click
 
 from ..errors import ConfigError
 from . import tables
-from .command import Command, Report, new_folder_option, progress_option
+from .command import Command, Report, new_folder, progress_option
 
 if TYPE_CHECKING:
     from ..inference import Inference
@@ -48,7 +49,11 @@ OWN, BESIDE = "scan", "beside"
     "--level", "levels", type=click.FloatRange(0, 1, min_open=True, max_open=True), multiple=True,
     default=(0.6827, 0.95), show_default=True, help="Of confidence; may be given several times.",
 )  # fmt: skip
-@new_folder_option
+@click.option(
+    "--output", type=click.Path(path_type=Path), metavar="DIR",
+    callback=lambda _context, _parameter, folder: None if folder is None else new_folder(folder),
+    help="Where numbers and plots go: a folder that does not exist yet. Nothing is written if not given.",
+)  # fmt: skip
 @progress_option
 def scan(
     model: str,
@@ -59,12 +64,12 @@ def scan(
     n_points: int | None,
     n_starts: int,
     levels: Sequence[float],
-    output: Path,
+    output: Path | None,
     *,
     profiled: bool,
     progress: bool,
 ) -> Report:
-    """Scan a likelihood or a surrogate along one or two parameters, and save numbers and plot.
+    """Scan a likelihood or a surrogate along one or two parameters; --output keeps numbers and plots.
 
     MODEL is a published model, a DnnLik, a saved likelihood, a recipe, the name of a source, or a JSON file of an
     effective-theory fit; `eft` is the generated one. Every valley is followed; of one parameter, intervals come in as
@@ -90,11 +95,15 @@ def scan(
     pieces = {}
     if len(names) == 1:
         pieces = {who: i.intervals(names[0], levels, axes, progress=progress, **options) for who, i in both.items()}
-    both[OWN].save(output)
-    if beside is not None:
-        both[BESIDE].save(output / "beside")
-    plots = _draw(output, asked[OWN], found, levels)
-    return _report(asked[OWN].parameters.names, both, found, pieces, output, plots)
+    report = _report(asked[OWN].parameters.names, both, found, pieces)
+    if output is None:
+        return report
+    for who, inference in both.items():
+        inference.save(output if who == OWN else output / who)
+    saved = {"saved in": output, "plot": _draw(output, asked[OWN], found, levels)[0]}
+    return replace(
+        report, numbers={"folder": str(output), **report.numbers}, parts=[*report.parts, tables.facts(saved)]
+    )
 
 
 def _density(model: str) -> LogDensity:
@@ -169,8 +178,6 @@ def _report(
     both: Mapping[str, Inference],
     found: Mapping[str, ProfileScan],
     pieces: Mapping[str, Mapping[float, Sequence[Interval]]],
-    folder: Path,
-    plots: Sequence[Path],
 ) -> Report:
     parts: list[Any] = []
     warnings = [(who, w) for who, i in both.items() for answer in i.answers.values() for w in answer["warnings"]]
@@ -181,10 +188,9 @@ def _report(
     for who, scan in found.items():
         best = dict(zip(names, scan.bestfit.theta[0], strict=True))
         facts["best fit" if who == OWN else f"best fit, {who}"] = ", ".join(f"{n} = {best[n]:.4g}" for n in scan.names)
-    facts |= {"saved in": folder, "plot": plots[0]}
     parts.append(tables.facts(facts))
     parts += [f"note: {note}" for note in said if "points:" not in note]
-    numbers: dict[str, Any] = {"folder": str(folder), "answers": both[OWN].answers}
+    numbers: dict[str, Any] = {"answers": both[OWN].answers}
     if BESIDE in both:
         numbers["beside"] = both[BESIDE].answers
     return Report(numbers, parts, [note for note in said if "points:" in note])

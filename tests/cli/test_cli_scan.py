@@ -67,3 +67,12 @@ def test_two_densities_beside_each_other(run, model, tmp_path):
     pair = ("--parameter", "x0", "--parameter", "x1", "--range", "-3", "5", "--range", "-4", "3", "--points", "13")
     run("scan", model, "--beside", other, *pair, "--starts", "8", "--output", tmp_path / "plane", "--no-progress")
     assert (tmp_path / "plane" / "plots" / "scan.png").exists()
+
+
+def test_without_a_folder_answers_are_shown_and_nothing_is_written(run, model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shown = run(
+        "scan", model, "--parameter", "x0", "--profiled", "--starts", "8", "--range", "-3", "4", "--points", "15"
+    )
+    assert "[-0.5" in shown.stdout
+    assert list(tmp_path.iterdir()) == [model]
