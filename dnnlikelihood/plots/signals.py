@@ -89,18 +89,23 @@ def exclusion(planes: Mapping[str, Any], limits: Mapping[str, Any]) -> Figure:
     for ax, (title, grid) in zip(panels, planes.items(), strict=True):
         points = np.asarray(grid, float)
         ax.plot(points[:, 0], points[:, 1], ls="", marker=".", ms=2, color=GREY)
-        for name, mu in limits.items():
+        drawn = [
             _contour(ax, points, np.asarray(mu, float), COLOURS.get(name, GREY), STYLES.get(name, "-."))
-        ax.set(xlabel="first mass [GeV]", ylabel="second mass [GeV]", title=title)
+            for name, mu in limits.items()
+        ]
+        text = title if any(drawn) else f"{title} (all or none excluded)"
+        ax.set(xlabel="first mass [GeV]", ylabel="second mass [GeV]", title=text)
     lines = [panels[0].plot([], [], color=COLOURS.get(n, GREY), ls=STYLES.get(n, "-."))[0] for n in limits]
     names = [f"{name}: " + r"$\mu_{95} = 1$" for name in limits]
     figure.legend(lines, names, loc="outside upper center", ncols=len(names))
     return figure
 
 
-def _contour(ax: Axes, points: np.ndarray, mu: np.ndarray, colour: str, style: str) -> None:
-    """Draw mu = 1, where there are limits on both sides of it."""
+def _contour(ax: Axes, points: np.ndarray, mu: np.ndarray, colour: str, style: str) -> bool:
+    """Draw mu = 1; returns whether there are limits on both sides of it."""
     good = np.isfinite(points).all(axis=1) & np.isfinite(mu) & (mu > 0)
-    if good.sum() >= 4 and mu[good].min() < 1 < mu[good].max():
-        x, y = points[good].T
-        ax.tricontour(x, y, np.log(mu[good]), levels=[0.0], colors=[colour], linestyles=[style])
+    if good.sum() < 4 or not (mu[good].min() < 1 < mu[good].max()):
+        return False
+    x, y = points[good].T
+    ax.tricontour(x, y, np.log(mu[good]), levels=[0.0], colors=[colour], linestyles=[style])
+    return True

@@ -28,7 +28,9 @@ def test_contours_lie_where_the_limit_is_one():
 def test_planes_without_a_boundary_have_no_contour():
     limits = np.full(len(GRID), np.nan)
     limits[:6] = [2.0, 3.0, 4.0, 5.0, 6.0, -1.0]
-    assert contours(exclusion({"": GRID}, {"surrogate": limits}).axes[0]) == []
+    (ax,) = exclusion({"all": GRID}, {"surrogate": limits}).axes
+    assert contours(ax) == []
+    assert ax.get_title() == "all (all or none excluded)"
     with pytest.raises(ShapeError):
         exclusion({}, {"truth": limits})
 
