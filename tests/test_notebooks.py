@@ -86,6 +86,7 @@ def test_the_notebooks_are_there():
         "05_eft_sixteen_coefficients",
         "06_systematic_aware_training",
         "07_export_to_cpp_and_tf_serving",
+        "08_discriminant_diagnostics",
     ]
 
 

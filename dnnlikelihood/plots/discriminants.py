@@ -156,7 +156,7 @@ def training_evolution(trained: Mapping[str, Trained], *, bound: float | None = 
         if before:
             ax.axvspan(0, before, color=GREY, alpha=0.12, lw=0)
     if before:
-        top.text(0.5 * before, 0.97, "cross entropy", transform=top.get_xaxis_transform(), ha="center", va="top")
+        top.text(0.5 * before, 0.97, "pre-training", transform=top.get_xaxis_transform(), ha="center", va="top")
     if bound is not None:
         top.axhline(bound, color="black", lw=0.8, ls=":", label="unbinned bound")
     top.plot([], [], color=GREY, ls="--", lw=1.0, label="nuisances fixed")
