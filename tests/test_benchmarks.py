@@ -170,3 +170,21 @@ def test_the_benchmarks_of_inferno_run(tmp_path):
     claims = " / ".join(c["claim"] for c in checked(tmp_path / "inferno.json")["claims"])
     for words in (*(f"benchmark {b} in 10 bins, efficient" for b in range(5)), "INFERNO trained here", "pyhf"):
         assert words in claims
+
+
+@pytest.mark.slow
+def test_the_events_of_atlas_run(tmp_path):
+    if "DNNLIKELIHOOD_DATA" not in os.environ:
+        pytest.skip("set DNNLIKELIHOOD_DATA to the folder with discriminants/atlas-higgs-challenge-2014-v2...")
+    done = run("higgsml.py", "--smoke", "--output", str(tmp_path), "--figures", str(tmp_path))
+    assert done.returncode == 0, done.stderr[-3000:]
+    claims = checked(tmp_path / "higgsml.json")["claims"]
+    assert [c["claim"].split(": ")[-1] for c in claims[:4]] == [
+        "efficient-score",
+        "sannt",
+        "kernel-histogram",
+        "inferno",
+    ]
+    assert all("demonstration" in c["how"] for c in claims[:4])
+    assert claims[4]["met"]
+    assert {"higgsml_scans.png", "higgsml_impacts.png", "higgsml_templates.png"} <= {p.name for p in tmp_path.iterdir()}

@@ -8,6 +8,7 @@ from dnnlikelihood.discriminant import DiscriminantConfig
 from dnnlikelihood.discriminants.efficient_score import EfficientScore
 from dnnlikelihood.discriminants.examples import shifted_gaussian, two_signals
 from dnnlikelihood.discriminants.gradient import CrossEntropy, Inferno, Sannt
+from dnnlikelihood.discriminants.many_signals import many_signals
 from dnnlikelihood.discriminants.trainers import BinCurve
 from dnnlikelihood.errors import ArtifactExists, ConfigError, IntegrityError, ShapeError, StaleArtifact
 from dnnlikelihood.networks.descent import DescentConfig
@@ -102,6 +103,18 @@ def test_the_number_of_bins_is_where_the_curve_flattens(example):
     assert chosen.n_bins == curve.chosen == chosen.config.trainer.n_bins
     with pytest.raises(ConfigError, match="supported"):
         BinCurve.of([4, 8], [np.inf, np.inf])
+
+
+def test_training_may_know_few_nuisances_and_is_judged_with_all():
+    example = many_signals(1, 2, n=500, n_test=1_000)
+    trainer = EfficientScore(n_bins=4, heads=HeadsConfig(widths=(8,), n_steps=30))
+    config = DiscriminantConfig(trainer=trainer, nuisances=("B1_calibration", "B2_norm"))
+    assert DiscriminantConfig.from_json(config.to_json()) == config
+    made = Discriminant.fit(example.train, config, validation=example.validation, progress=False)
+    assert made.folds[0].network.n_outputs == 3 + 1, "three processes and one ratio; yields need none"
+    assert made.expected(example.test).nuisances == example.test.nuisance_names
+    with pytest.raises(ConfigError, match="pileup"):
+        Discriminant.fit(example.train, config.replace(nuisances=("pileup",)), progress=False)
 
 
 @pytest.fixture(scope="module")
