@@ -25,7 +25,7 @@ BASE = DnnLikConfig(
     baseline="constant",
     scale_output=True,
 )
-SMALL = TuneConfig(base=BASE, n_trials=5, n_epochs=6, nodes=(8, 16), layers=(1, 2), batch_sizes=(32, 64),
+SMALL = TuneConfig(base=BASE, n_trials=4, n_epochs=4, nodes=(8, 16), layers=(1,), batch_sizes=(32, 64),
                    optimisers=("adam", "nadam"), learning_rates=(1e-3, 3e-2))  # fmt: skip
 
 
@@ -85,8 +85,8 @@ def test_killed_and_continued_is_identical(whole, tmp_path):
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert not (folder / "trials.json").exists(), "the kill came too late to test anything"
-    part = tune(rows(), folder, SMALL.replace(n_trials=3), progress=False)
-    assert without_times(part) == without_times(whole[1])[:3]
+    part = tune(rows(), folder, SMALL.replace(n_trials=2), progress=False)
+    assert without_times(part) == without_times(whole[1])[:2]
     more = tune(rows(), folder, SMALL, progress=False)
     assert without_times(more) == without_times(whole[1])
     with pytest.raises(StaleArtifact):
@@ -97,7 +97,7 @@ ONE = SMALL.replace(nodes=(8,), layers=(2,), forms=(8,), activations=(), losses=
 
 
 def test_the_form_of_the_truth_wins(tmp_path):
-    wide = ONE.replace(n_trials=4, n_epochs=40, architectures=("counting",), objective="accuracy", optimisers=())
+    wide = ONE.replace(n_trials=3, n_epochs=30, architectures=("counting",), objective="accuracy", optimisers=())
     found = tune(rows(1000), tmp_path / "search", wide, progress=False)
     assert found.config.network.architecture == "counting"
     assert found.trials[found.best].accuracy == max(t.accuracy for t in found.trials if t.state == "finished")

@@ -71,6 +71,7 @@ def _parts(learned: LearnedProfiled) -> Iterator[Any]:
     yield tables.facts(
         {
             "fits": f"{summary['n_fits']:,} ({', '.join(f'{k}: {n:,}' for k, n in summary['fits'].items())})",
+            "plots": learned.folder / "plots",
             "published model": learned.folder / "model",
             "model card": learned.folder / "model" / "README.md",
         }

@@ -240,7 +240,7 @@ def test_the_share_of_accurate_answers_is_counted_while_training():
     assert "val_accuracy" not in train_member(PLAIN, train, validation, COUNTING, STEEP.replace(n_epochs=1), 1)[1]
     limits = np.random.default_rng(2).uniform(0.02, 2.0, validation.value.shape).astype(np.float32)
     counted = replace(validation, tolerance=limits)
-    member, history = train_member(PLAIN, train, counted, COUNTING, STEEP.replace(n_epochs=20), 1)
+    member, history = train_member(PLAIN, train, counted, COUNTING, STEEP.replace(n_epochs=8), 1)
     right = np.abs(member(validation.z.astype(float)) - validation.value) < limits
     assert history["val_accuracy"][-1] == pytest.approx(right.mean(), abs=2e-3)
     assert history["val_accuracy"][0] < history["val_accuracy"][-1] < 1
@@ -249,12 +249,12 @@ def test_the_share_of_accurate_answers_is_counted_while_training():
 @pytest.mark.parametrize("optimiser", ["adam", "nadam", "rmsprop", "sgd"])
 def test_every_optimiser_learns_and_continues(optimiser, tmp_path):
     train, validation = bump(300, 0), bump(500, 1)
-    config = TRAINING.replace(n_epochs=20, optimiser=optimiser, schedule="plateau", averaging=0.0)
+    config = TRAINING.replace(n_epochs=8, optimiser=optimiser, schedule="plateau", averaging=0.0)
     whole, history = train_member(FEATURES, train, validation, NETWORK, config, 1)
-    assert history["val_loss"][-1] < 0.3 * float(np.mean(validation.value**2))
+    assert history["val_loss"][-1] < 0.85 * float(np.mean(validation.value**2))
 
     def stop(so_far):
-        if len(so_far["loss"]) == 7:
+        if len(so_far["loss"]) == 3:
             raise InterruptedError
 
     with pytest.raises(InterruptedError):
