@@ -87,3 +87,47 @@ def test_region_a(pyhf):
 @pytest.mark.parametrize(("letter", "point"), [("B", "sbottom_500_400_60"), ("C", "sbottom_1300_205_60")])
 def test_other_regions(pyhf, letter, point):
     check(pyhf, letter, point)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "number"), [("2018-04_Region-combined", 12), ("2019-08", 40)])
+def test_searches_with_many_nuisances(name, number):
+    """At our upper limit CL_s is 0.05 by pyhf's minima too, each fit begun where ours ended."""
+    import pyhf
+    from test_profiled import pyhf_model, pyhf_parameters, with_signal
+
+    from dnnlikelihood.profiled import ProfiledLikelihood
+    from dnnlikelihood.statistics.asymptotics import log_cls
+
+    folder = Path(FOLDER) / "likelihoods"
+    likelihood = ProfiledLikelihood.from_workspace(folder / f"ATLAS-SUSY-{name}_BkgOnly.json")
+    signals = list(likelihood.signals_from_patchset(folder / f"ATLAS-SUSY-{name}_patchset.json.gz").values())
+    limits = upper_limits(along(likelihood, signals[number]))
+    assert limits.converged.all()
+    yields = limits.observed * signals[number]
+    here, null, best = likelihood.fit(yields), likelihood.fit(0 * yields), likelihood.maximum_along(yields)
+    document = with_signal(likelihood, yields, "mu_SIG")
+    model = pyhf_model(document, "mu_SIG")
+    observed = pyhf.Workspace(document, validate=False).data(model)
+    asimov = model.expected_data(pyhf_parameters(model, likelihood, null.nu[0, 0], 0.0))
+    pyhf.set_backend("numpy")
+
+    def minimum(data, nu, mu, fit=pyhf.infer.mle.fixed_poi_fit):
+        start = pyhf_parameters(model, likelihood, nu, mu).tolist()
+        fixed = (mu,) if fit is pyhf.infer.mle.fixed_poi_fit else ()
+        return float(fit(*fixed, data, model, init_pars=start, return_fitted_val=True)[1]) / 2
+
+    ours = -np.array([here.value[0, 0], best.value[0, 0], here.value[0, 2], null.value[0, 2]])
+    theirs = np.array(
+        [
+            minimum(observed, here.nu[0, 0], 1.0),
+            minimum(observed, best.nu[0, 0], float(best.mu[0, 0]), pyhf.infer.mle.fit),
+            minimum(asimov, here.nu[0, 2], 1.0),
+            minimum(asimov, null.nu[0, 2], 0.0),
+        ]
+    )
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-4)
+    assert (ours <= theirs + 1e-6).all()
+    assert best.mu[0, 0] <= 1
+    q, q_asimov = 2 * (theirs[0] - theirs[1]), 2 * (theirs[2] - theirs[3])
+    assert np.exp(log_cls(np.array([q]), np.array([q_asimov]), "qmu_tilde"))[0] == pytest.approx(0.05, abs=1e-4)
