@@ -45,7 +45,7 @@ APART = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LearnEftConfig(Config):
-    """How much of everything; `preset("quick")` takes a CPU-minute, the default about five."""
+    """How much of everything; `preset("quick")` takes a CPU-minute, the default about five; figures one more each."""
 
     active: ActiveConfig = field(default_factory=ActiveConfig)
     n_shown: int = 8_000_000

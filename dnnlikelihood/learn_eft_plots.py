@@ -49,7 +49,7 @@ SCANNED = ("ctp", "cpQM", "cpQ3", "ctW", "ctZ", "ctG")
 """Profiled with the truth beside them."""
 TRUTH, SURROGATE = "exact", "surrogate"
 LEVELS = (0.6827, 0.95)
-LINE, GRID, PROFILED_LINE, PROFILED_GRID = 61, 31, 21, 21
+LINE, GRID, PROFILED_LINE, PROFILED_GRID = 61, 31, 17, 17
 """Points along each axis: one and two coefficients frozen, one and two profiled."""
 
 
