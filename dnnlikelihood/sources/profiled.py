@@ -123,7 +123,9 @@ def try_other_sides(model: CountingModel, x: np.ndarray, seen: Observation, best
         best: what was found so far.
         **run: as of `maximise_nuisances`.
     """
-    rows = np.flatnonzero(np.isfinite(best.value)) if isinstance(model, TwoSided) else np.zeros(0, int)
+    if not isinstance(model, TwoSided):
+        return
+    rows = np.flatnonzero(np.isfinite(best.value))
     for _ in range(ROUNDS):
         if not len(rows):
             break
