@@ -1,5 +1,6 @@
 """Published models of ATLAS searches against fits of the workspaces they were learned from, at signals of HEPData."""
 
+import gzip
 import json
 import os
 import tarfile
@@ -12,9 +13,27 @@ import dnnlikelihood
 
 FOLDER = os.environ.get("DNNLIKELIHOOD_DATA")
 MODELS = Path(__file__).parents[1] / "saved_models"
+ARCHIVE = "ATLAS-SUSY-2018-31_likelihoods_with_patches.tar.gz"
 REGIONS = {"atlas_susy_2018_31_a": "RegionA", "atlas_susy_2018_31_b": "RegionB", "atlas_susy_2018_31_c": "RegionC"}
-PUBLISHED = [name for name in REGIONS if (MODELS / name).is_dir()]
+FILES = {"atlas_susy_2018_04": "ATLAS-SUSY-2018-04_Region-combined", "atlas_susy_2019_08": "ATLAS-SUSY-2019-08"}
+MEAN = {"atlas_susy_2019_08": 0.02}
+"""Nats, where it is not 0.005."""
+PUBLISHED = [name for name in (*REGIONS, *FILES) if (MODELS / name).is_dir()]
 SIGNALS = 24
+
+
+def from_hepdata(name):
+    """The workspace that a model was learned from, and patches of some two dozen signals."""
+    folder = Path(FOLDER) / "likelihoods"
+    if name in FILES:
+        document = json.loads((folder / f"{FILES[name]}_BkgOnly.json").read_text("utf-8"))
+        patches = json.loads(gzip.decompress((folder / f"{FILES[name]}_patchset.json.gz").read_bytes()))["patches"]
+        return document, {p["metadata"]["name"]: p["patch"] for p in patches[:: len(patches) // SIGNALS]}
+    with tarfile.open(folder / ARCHIVE) as inside:
+        names = sorted(n for n in inside.getnames() if n.startswith(f"{REGIONS[name]}/patch."))
+        patches = {n: json.load(inside.extractfile(n)) for n in names[:: len(names) // SIGNALS]}
+        document = json.load(inside.extractfile(f"{REGIONS[name]}/BkgOnly.json"))
+    return document, {n: steps for n, steps in patches.items() if any(step["op"] == "add" for step in steps)}
 
 
 @pytest.mark.parametrize("name", [p.name for p in sorted(MODELS.glob("atlas_*"))])
@@ -32,19 +51,16 @@ def test_real_signals_are_answered_as_the_fits_do(name):
     pytest.importorskip("pyhf", reason="needs pip install 'dnnlikelihood[histfactory]'")
     from dnnlikelihood.profiled import ProfiledLikelihood
 
-    archive = Path(FOLDER) / "likelihoods" / "ATLAS-SUSY-2018-31_likelihoods_with_patches.tar.gz"
-    with tarfile.open(archive) as inside:
-        names = sorted(n for n in inside.getnames() if n.startswith(f"{REGIONS[name]}/patch."))
-        patches = {n: json.load(inside.extractfile(n)) for n in names[:: len(names) // SIGNALS]}
-        truth = ProfiledLikelihood.from_workspace(json.load(inside.extractfile(f"{REGIONS[name]}/BkgOnly.json")))
-    patches = {n: steps for n, steps in patches.items() if any(step["op"] == "add" for step in steps)}
+    document, patches = from_hepdata(name)
+    truth = ProfiledLikelihood.from_workspace(document)
     signals = np.stack(list(truth.signals_from_patchset(patches).values()))
     model = dnnlikelihood.open(MODELS / name, outside="ignore")
     null = np.zeros(signals.shape[1])
-    assert (model.heads_logpdf(null) == truth.heads_logpdf(null)).all()
+    np.testing.assert_allclose(model.heads_logpdf(null), truth.heads_logpdf(null), atol=1e-6)
     exact = truth.heads_logpdf(signals)
     low = np.abs(exact - truth.null_logpdf) < 10
     off = np.abs(model.heads_logpdf(signals) - exact)[low]
     assert low.sum() > SIGNALS
-    assert off.mean() < 0.005
-    assert off.max() < 0.1
+    mean = MEAN.get(name, 0.005)
+    assert off.mean() < mean
+    assert off.max() < 20 * mean

@@ -82,7 +82,9 @@ def _places(model: CountingModel) -> np.ndarray:
     loose = np.flatnonzero((precision == 0) & (model.constraints.rate == 0))
     width = np.where(precision > 0, 1.0 / np.sqrt(np.where(precision > 0, precision, 1.0)), 0.3)
     drawn = model.start + np.linspace(*REACH, DRAWS)[:, None] * width * rng.normal(size=(DRAWS, len(model.start)))
-    drawn[:, loose] = model.start[loose] * np.exp(rng.uniform(*np.log(LEVELS), size=(DRAWS, len(loose))))
+    drawn[:, loose] = model.start[loose] * np.exp(
+        rng.uniform(np.log(LEVELS[0]), np.log(LEVELS[1]), size=(DRAWS, len(loose)))
+    )
     return np.clip(np.concatenate([model.start[None], drawn]), model.lower, model.upper)
 
 
