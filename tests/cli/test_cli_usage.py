@@ -10,7 +10,7 @@ import pytest
 from dnnlikelihood.cli import main
 
 COMMANDS = (
-    *("learn", "sample", "label", "train", "infer", "agree", "scan", "limit"),
+    *("learn", "sample", "label", "train", "tune", "infer", "agree", "scan", "reparametrise", "limit"),
     *("export", "verify", "card", "header", "serve", "compare", "discriminant"),
 )
 LOADED = (
