@@ -5,9 +5,11 @@ directions in which it lies too low. So every round trains a surrogate, draws wh
 
     posterior    exp(-delta_nll / T) of the surrogate, T = 1, 2, 4 ...
     minimisers   the others profiled at random values of one or two parameters, from all valleys
+    valleys      the surrogate's own, climbed to from all over the box: it may have false ones where it was never taught
 
-has the truth label these points, measures the surrogate on them *before* it learns from them, and adds them. Rounds end
-when both accuracies reach their target or the fits are spent. Accuracy is the share of points with
+has the truth label these points, measures the surrogate on them *before* it learns from them, and adds them, with
+points on the way from each false valley to the true ones. Rounds end when all accuracies reach their target or the fits
+are spent. Accuracy is the share of points with
 
     |error| < 0.05  or  |error| < 1 % of delta_nll                      (EPJ Web Conf. 295 (2024) 09041)
 
@@ -75,9 +77,9 @@ class ActiveConfig(Config):
     reach: float = 40.0
     """delta_nll up to which the likelihood is wanted."""
     target: float = 0.99
-    """Share of accurate answers, on the posterior at T = 1 and at the minimisers, that ends the rounds."""
+    """Share of accurate answers on the posterior at T = 1, at the minimisers and in the valleys: it ends the rounds."""
     n_starts: int = 32
-    """Climbs on the truth that look for its valleys."""
+    """Climbs that look for valleys, of the truth once and of the surrogate in every round."""
     n_shown: int = 2_000_000
     """Rows that a round's surrogate is shown in training."""
     seed: int = 1
@@ -102,8 +104,10 @@ class Round:
     """Share of accurate answers on its own posterior (T = 1)."""
     minimisers: float
     """The same at its own profile minimisers."""
+    valleys: float
+    """The same at its own valleys."""
     worst: float
-    """Largest |error| among both, nats, where delta_nll is below the reach."""
+    """Largest |error| among all, nats, where delta_nll is below the reach."""
 
 
 @dataclass(frozen=True)
@@ -285,13 +289,34 @@ class _Rounds:
             "minimisers": minima,
             "neighbours": self._moved(minima, rng),
         }
+        asked["valleys"] = self._own_valleys(model, number)
         rows = {kind: self.label(f"rows_{kind}_{number}", t, kind, number) for kind, t in asked.items() if len(t)}
-        posterior, minimisers = (self._accuracy(model, rows[kind]) for kind in ("posterior", "minimisers"))
-        worst = max(posterior[1], minimisers[1])
-        self.history.append(Round(sum(self.data.counts.values()), posterior[0], minimisers[0], worst))
+        bridges = self._bridges(model, rows["valleys"], rng)
+        if len(bridges):
+            rows["bridges"] = self.label(f"rows_bridges_{number}", bridges, "bridges", number)
+        found = [self._accuracy(model, rows[kind]) for kind in ("posterior", "minimisers", "valleys")]
+        (posterior, minimisers, own), worst = (share for share, _ in found), max(error for _, error in found)
+        self.history.append(Round(sum(self.data.counts.values()), posterior, minimisers, own, worst))
         logger.info("active round %d: %s", number, self.history[-1])
         self.data = Data.concatenate([self.data, *rows.values()], drop_duplicates=True)
-        return min(posterior[0], minimisers[0]) >= c.target
+        return min(posterior, minimisers, own) >= c.target
+
+    def _own_valleys(self, model: DnnLik, number: int) -> np.ndarray:
+        """(k, d) the surrogate's maxima up to the reach below the highest of them."""
+        starts = self.valleys.theta[model.support(self.valleys.theta)]
+        own = valleys(model, self.config.n_starts, seed=self.config.seed + number, starts=starts)
+        return own.theta[own.logpdf > own.logpdf[0] - self.config.reach]
+
+    def _bridges(self, model: DnnLik, summits: Data, rng: np.random.Generator) -> np.ndarray:
+        """Points on the lines from valleys that the truth does not have to those that it has."""
+        theta = summits.theta()
+        false = theta[~accurate(model.members_logpdf(theta).mean(axis=1), summits.logpdf(), self.top)]
+        if not len(false):
+            return false
+        n = self.config.n_minimisers // 2
+        ends = self.valleys.theta[rng.integers(len(self.valleys.theta), size=n)]
+        points = ends + rng.uniform(size=(n, 1)) * (false[rng.integers(len(false), size=n)] - ends)
+        return points[self.truth.support(points)]
 
     def _moved(self, minima: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """The minimisers moved a little: a surrogate has to know what surrounds them."""

@@ -10,8 +10,8 @@ and s the standard deviation of y over the training points:
 
 The paper's networks were the best of several of 2 x 5000 units; here they are the best by validation of `n_members` of
 `width` units, and all of them averaged ("stacked"). S1 is drawn by Hamiltonian Monte Carlo: the distribution is that of
-the paper's sampling, which takes 1e9 evaluations for as many independent points (`SamplerConfig.paper_s1` as `s1`). Every run is kept in the folder: a killed comparison goes on where
-it stopped.
+the paper's sampling, which takes 1e9 evaluations for as many independent points (`SamplerConfig.paper_s1` as `s1`).
+Every run is kept in the folder: a killed comparison goes on where it stopped.
 """
 
 from __future__ import annotations

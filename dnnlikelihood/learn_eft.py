@@ -201,7 +201,13 @@ def _complete(learned: LearnedProfiled, rows: _ActiveRows, config: LearnEftConfi
     own = Inference(learned.model).valleys(n_starts=32, starts=_inside(learned.model, lesson.valleys.theta))
     summary |= {"fits": lesson.fits, "n_fits": sum(lesson.fits.values())}
     summary["rounds"] = [
-        {"n_rows": r.n_rows, "posterior": r.posterior, "minimisers": r.minimisers, "worst": r.worst}
+        {
+            "n_rows": r.n_rows,
+            "posterior": r.posterior,
+            "minimisers": r.minimisers,
+            "valleys": r.valleys,
+            "worst": r.worst,
+        }
         for r in lesson.rounds
     ]
     summary["valleys"] = {"truth": _valleys(lesson.valleys), "surrogate": _valleys(own)}

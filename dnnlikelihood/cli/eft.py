@@ -53,11 +53,15 @@ def _parts(learned: LearnedProfiled) -> Iterator[Any]:
     note = "accurate: |error| < 0.05 or < 1 % of delta_nll; errors in nats"
     yield tables.table("Accuracy", ("where", "points", "accurate", "RMSE", "largest", "RMSE of a Gaussian"), rows, note)
     rounds = [
-        (f"{r['n_rows']:,}", f"{r['posterior']:.2%}", f"{r['minimisers']:.2%}", tables.number(r["worst"]))
+        (
+            f"{r['n_rows']:,}",
+            *(f"{r[k]:.2%}" for k in ("posterior", "minimisers", "valleys")),
+            tables.number(r["worst"]),
+        )
         for r in summary["rounds"]
     ]
     if rounds:
-        columns = ("rows learned from", "own posterior", "own minimisers", "largest error")
+        columns = ("rows learned from", "own posterior", "own minimisers", "own valleys", "largest error")
         yield tables.table("Rounds", columns, rounds, "accurate answers before the points were learned from", left=0)
     yield _valleys(summary["valleys"])
     targets = [

@@ -1,0 +1,68 @@
+"""A surrogate's false valleys are found all over the box, labelled, and bridged to the true ones."""
+
+import numpy as np
+import pytest
+
+from dnnlikelihood import ParameterSpace, Prior
+from dnnlikelihood.active import ActiveConfig, _Rounds
+from dnnlikelihood.data import Data
+from dnnlikelihood.parameters import Parameter
+from dnnlikelihood.protocols import LogDensity
+
+TRUE, FALSE = np.array([-3.0, 0.0]), np.array([6.0, 6.0])
+
+
+class Hills(LogDensity):
+    """log sum_k exp(h_k - |theta - c_k|^2 / 2 w_k^2) - |theta|^2 / 200, in two dimensions."""
+
+    kind = "profiled"
+    heads = ()
+
+    def __init__(self, centres, heights, widths):
+        self.parameters = ParameterSpace(tuple(Parameter(name=n, role="poi", bounds=(-10.0, 10.0)) for n in "ab"))
+        self.prior, self.fingerprint = Prior({}), "7" * 64
+        self.centres, self.heights, self.widths = np.array(centres), np.array(heights), np.array(widths)
+
+    def _logpdf_and_grad(self, theta):
+        r = theta[:, None] - self.centres
+        each = self.heights - (r**2).sum(axis=2) / (2 * self.widths**2)
+        value = np.logaddexp.reduce(each, axis=1)
+        share = np.exp(each - value[:, None])
+        grad = -(share[:, :, None] * r / self.widths[:, None] ** 2).sum(axis=1)
+        return value - (theta**2).sum(axis=1) / 200, grad - theta / 100
+
+    def _logpdf(self, theta):
+        return self._logpdf_and_grad(theta)[0]
+
+    def members_logpdf(self, theta):
+        return self._logpdf(theta)[:, None]
+
+
+@pytest.fixture
+def rounds():
+    config = ActiveConfig(n_minimisers=200)
+    rounds = _Rounds(Hills([TRUE], [0.0], [1.0]), config, None, None, progress=False)
+    rounds.data = labelled(rounds, np.linspace(rounds.valleys.theta[0], [0.0, 0.0], 50), ("train", "validation"))
+    return rounds
+
+
+def labelled(rounds, theta, splits=("train",)):
+    return Data.label(rounds.truth, theta, split=np.resize(splits, len(theta)), progress=False)
+
+
+def test_a_false_valley_is_found_and_bridged(rounds):
+    model = Hills([TRUE, FALSE], [0.0, -1.0], [1.0, 0.5])
+    own = rounds._own_valleys(model, 1)
+    assert np.abs(own - FALSE).max(axis=1).min() < 0.1
+    assert np.abs(own - TRUE).max(axis=1).min() < 0.1
+    bridges = rounds._bridges(model, labelled(rounds, own), np.random.default_rng(0))
+    assert len(bridges) == 100
+    along = (bridges - TRUE) @ (FALSE - TRUE) / ((FALSE - TRUE) ** 2).sum()
+    assert along.min() < 0.1
+    assert along.max() > 0.9
+    np.testing.assert_allclose(bridges, TRUE + along[:, None] * (FALSE - TRUE), atol=0.1)
+
+
+def test_what_the_truth_has_too_needs_no_bridge(rounds):
+    own = np.repeat(rounds._own_valleys(rounds.truth, 1), 2, axis=0)
+    assert len(rounds._bridges(rounds.truth, labelled(rounds, own), np.random.default_rng(0))) == 0
