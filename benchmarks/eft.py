@@ -157,7 +157,7 @@ def main() -> None:
             "DNNLIKELIHOOD_DATA is not set; it names the folder with eft/top16_semireal.json and top16_reference.json"
         )
     effort = (
-        {"labels": 256, "repeats": 1, "plain": 5} if arguments.smoke else {"labels": 4000, "repeats": 5, "plain": 100}
+        {"labels": 256, "repeats": 1, "plain": 5} if arguments.smoke else {"labels": 2000, "repeats": 5, "plain": 60}
     )
     folder = Path(shared) / "eft"
     reference = json.loads((folder / "top16_reference.json").read_text("utf-8"))
@@ -174,7 +174,7 @@ def main() -> None:
             learning = SMOKE if arguments.smoke else FULL
             for name, truth in (("generated", generated), ("top16", top16)):
                 claims += learning_claims(name, truth, runs / name, learning)
-        rows = (2000, 50_000) if arguments.smoke else (20_000, 3_000_000)
+        rows = (2000, 50_000) if arguments.smoke else (20_000, 2_000_000)
         claims += smefit_claims(folder / "smefit_top25.json", *rows)
     table(claims)
     print(write("eft", claims, started, sgemm_gflops(seconds=0.2 if arguments.smoke else 1.0), arguments.output))

@@ -88,8 +88,8 @@ def _networks(
 ) -> Iterator[Claim]:
     """What networks are worth from fewer fits, and other networks from the same."""
     lesson = first_rows(truth, learned, folder, max(effort.sizes))
-    yield from size_claims(name, learned, lesson, effort.sizes, effort.shown)
-    yield from variant_claims(name, learned, lesson.data, effort.shown // 2)
+    yield from size_claims(name, learned, lesson, folder, effort.sizes, effort.shown)
+    yield from variant_claims(name, learned, lesson.data, folder, effort.shown // 4)
 
 
 def _accuracy(name: str, learned: LearnedProfiled) -> Iterator[Claim]:
@@ -274,9 +274,8 @@ def smefit_claims(path: Path, n_rows: int, n_shown: int) -> list[Claim]:
     config = ActiveConfig(n_first=n_rows, n_rounds=0, n_starts=16)
     lesson = active_data(truth, config, progress=False)
     recipe = DnnLikConfig.quartic(lesson.data.counts["train"], n_shown, n_members=1)
-    start = time.process_time()
     model = DnnLik.fit(lessons(lesson.data), recipe, progress=False)
-    minutes = (time.process_time() - start) / 60
+    minutes = sum(sum(h["cpu_seconds"]) for h in model.history) / 60
     theta = first_design(truth, lesson.valleys, 4000, 1001, config.reach)
     theta = theta[model.in_domain(theta)]
     exact, answer = truth.logpdf(theta), model.members_logpdf(theta).mean(axis=1)

@@ -6,7 +6,6 @@ the rows too. Everything is tested on the held-out rows of `learn_eft`, of anoth
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -29,15 +28,15 @@ SPARE = 300
 
 
 def size_claims(
-    name: str, learned: LearnedProfiled, lesson: ActiveLesson, sizes: Sequence[int], n_shown: int
+    name: str, learned: LearnedProfiled, lesson: ActiveLesson, folder: Path, sizes: Sequence[int], n_shown: int
 ) -> Iterator[Claim]:
-    """Accuracy of one network from so many fits in all, without active rounds."""
+    """Accuracy of one network from so many fits in all, without active rounds; shown fewer rows where it has fewer."""
     test = held_out(learned)
     before = sum(lesson.fits.values()) - lesson.fits["labels"]
     for n in sizes:
         some = subset(lesson, n - before)
-        recipe = DnnLikConfig.counting(some.counts["train"], n_shown, n_members=1)
-        share, low, minutes = trained(some, recipe, test)
+        recipe = DnnLikConfig.counting(some.counts["train"], n_shown * n // max(sizes), n_members=1)
+        share, low, minutes = trained(some, recipe, test, folder / f"training_{n}")
         yield Claim(
             claim=f"Accuracy, held out, from {n} fits in all, {name}",
             value=share,
@@ -76,18 +75,17 @@ def held_out(learned: LearnedProfiled) -> Data:
     return Data.load(learned.folder / "rows_test")
 
 
-def trained(rows: Data, recipe: DnnLikConfig, test: Data) -> tuple[float, float, float]:
+def trained(rows: Data, recipe: DnnLikConfig, test: Data, folder: Path) -> tuple[float, float, float]:
     """Shares of accurate answers, of all and where delta_nll < 10, and CPU minutes of training."""
-    start = time.process_time()
-    model = DnnLik.fit(lessons(rows), recipe, progress=False)
-    minutes = (time.process_time() - start) / 60
+    model = DnnLik.fit(lessons(rows), recipe, folder=folder, progress=False)
+    minutes = sum(sum(h["cpu_seconds"]) for h in model.history) / 60
     inside = model.in_domain(test.theta())
     exact, top = test.logpdf()[inside], max(rows.logpdf().max(), test.logpdf().max())
     right = accurate(model.members_logpdf(test.theta()[inside]).mean(axis=1), exact, top)
     return float(right.mean()), float(right[top - exact < 10].mean()), minutes
 
 
-def variant_claims(name: str, learned: LearnedProfiled, rows: Data, n_shown: int) -> Iterator[Claim]:
+def variant_claims(name: str, learned: LearnedProfiled, rows: Data, folder: Path, n_shown: int) -> Iterator[Claim]:
     """Other networks on the same rows beside the default, each for about the same time."""
     n, test = rows.counts["train"], held_out(learned)
     default = DnnLikConfig.counting(n, n_shown, n_members=1)
@@ -101,9 +99,9 @@ def variant_claims(name: str, learned: LearnedProfiled, rows: Data, n_shown: int
         "three layers of 256 SELU units on the monomials, with gradient labels": with_units(plain, "selu"),
         "the preset cms: three layers of 700 ReLU units": DnnLikConfig.cms(max(2, n_shown // (12 * n))),
     }
-    ours, _, minutes = trained(rows, default, test)
-    for what, recipe in variants.items():
-        theirs, _, took = trained(rows, recipe, test)
+    ours, _, minutes = trained(rows, default, test, folder / "default")
+    for i, (what, recipe) in enumerate(variants.items()):
+        theirs, _, took = trained(rows, recipe, test, folder / f"variant_{i}")
         yield Claim(
             claim=f"Accuracy, held out, default network beside {what}, {name}",
             value=ours,
