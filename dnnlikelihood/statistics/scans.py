@@ -33,6 +33,10 @@ TRIED = 6
 """Starts that a point of the first grid climbs from: the best of those that the valleys offer."""
 ROUNDS = 30
 """Of neighbours trying each other's solutions; each carries a valley one point further."""
+SAME = 1e-3
+"""Of the spread of all solutions: two that are nearer are one."""
+JUMP = 4.0
+"""Usual steps from a neighbour's solution beyond which, on finer grids, it lies in another valley."""
 TOLERANCE = 1e-3
 """Newton decrement of a scan, in standard deviations: 5e-7 nats."""
 
@@ -225,8 +229,8 @@ class _Grid:
             moved += (moved[:, :, column] - known.theta[:, column])[:, :, None] * along
         return moved
 
-    def _spread(self, nodes: np.ndarray) -> None:
-        """Every node tries its neighbours' solutions, as long as that improves any."""
+    def _spread(self, nodes: np.ndarray, least: float = SAME) -> None:
+        """Every node tries its neighbours' solutions that are at least so far from its own, while that improves any."""
         stride = self._lines_of(nodes)
         active = nodes
         for _ in range(ROUNDS):
@@ -236,7 +240,7 @@ class _Grid:
                 start = self._at(active[known], self.theta[tuple(near[known].T)])
                 here = tuple(active[known].T)
                 promising = self.density.logpdf(start) > self.value[here] - PROMISING
-                promising &= (np.abs(start - self.theta[here]) > 1e-3 * self._scale()).any(axis=1)
+                promising &= (np.abs(start - self.theta[here]) > least * self._scale()).any(axis=1)
                 rows = active[known][promising]
                 if len(rows):
                     improved.append(rows[self._keep(rows, self._fit(start[promising]))])
@@ -275,8 +279,15 @@ class _Grid:
             part = new[i : i + 4096]
             self._keep(part, self._fit(self._interpolated(part, coarse)))
             advance(len(part))
-        self._spread(new)
+        self._spread(new, max(SAME, JUMP * self._usual_step(new)))
         return True
+
+    def _usual_step(self, nodes: np.ndarray) -> float:
+        """Median distance to the neighbours' solutions, relative to the spread of all: that within a valley."""
+        near = np.concatenate(list(self._neighbours(nodes, self._lines_of(nodes))))
+        own = np.tile(nodes, (len(near) // len(nodes), 1))
+        moved = self._at(own, self.theta[tuple(near.T)])
+        return float(np.nanmedian((np.abs(moved - self.theta[tuple(own.T)]) / self._scale()).max(axis=1)))
 
     def _interpolated(self, nodes: np.ndarray, lines: list[np.ndarray]) -> np.ndarray:
         """(n, d) the best start that the surrounding solved nodes offer: their interpolation, or one of them."""
