@@ -29,11 +29,12 @@ from serve import server_claims
 
 from dnnlikelihood import PublishedLikelihood
 from dnnlikelihood import open as open_published
-from dnnlikelihood.ensemble import Baseline, Calibration, Ensemble, Output
+from dnnlikelihood.ensemble import Baseline, Ensemble, Output
 from dnnlikelihood.export.header import header
 from dnnlikelihood.export.onnx_graph import write_onnx
 from dnnlikelihood.export.publish import tolerated
 from dnnlikelihood.export.runtimes import KerasModel, OnnxModel, SavedModel
+from dnnlikelihood.guard import Calibration
 from dnnlikelihood.members import Member
 from dnnlikelihood.npzfiles import write_npz
 
@@ -65,7 +66,7 @@ def one_member(like: Ensemble) -> Ensemble:
     kernels = [(rng.normal(size=(i, o)) / np.sqrt(i)).astype(np.float32) for i, o in pairwise(shape)]
     member = Member.dense(kernels, [np.zeros(o, np.float32) for o in shape[1:]], "silu")
     features = type(like.features)(like.features.shift, like.features.scale, np.zeros(0, int), np.zeros(0))
-    calibration = Calibration(np.zeros(0), np.ones(1), 0.01)
+    calibration = Calibration(np.zeros(0), np.ones(1), 0.01, np.full(1, np.inf))
     output = Output(Baseline(-300.0, np.zeros(d), -np.eye(d)), 1.0, calibration)
     return Ensemble(features, (output,), (member,), like.domain)
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from .ensemble import Domain, Ensemble
+from .ensemble import Ensemble
 from .errors import ConfigError
+from .guard import Domain
 from .hessians import value_gradient_hessian
 from .jsonfiles import canonical, pretty, read_json
 from .networks.recipe import DnnLikConfig
@@ -115,12 +116,12 @@ class DnnLik(LogDensity, Artifact):
         return TracedDensity(lambda theta: trace(theta) - prior.smooth(theta), self.parameters, self.prior, self.kind)
 
     def known_point(self) -> np.ndarray:
-        """(d,) the middle of the training points."""
-        return self.ensemble.hull.center
+        """(d,) a high point of the domain."""
+        return self.ensemble.known_point()
 
     def _inside(self, theta: np.ndarray) -> np.ndarray:
-        """A surrogate knows nothing outside its domain: there its support ends."""
-        return self.ensemble.in_domain(theta)
+        """The support ends with the domain; where members disagree each evaluation finds itself, from their answers."""
+        return self.ensemble.domain(self.ensemble.coordinates(theta))
 
     def _logpdf(self, theta: np.ndarray) -> np.ndarray:
         return self._traced._logpdf(theta)
@@ -129,13 +130,19 @@ class DnnLik(LogDensity, Artifact):
         return self._traced._logpdf_and_grad(theta)
 
     def _logpdf_grad_hess(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        return value_gradient_hessian(self.ensemble, theta)
+        value, gradient, hessian = value_gradient_hessian(self.ensemble, theta)
+        unknown = ~self.ensemble.agree(self.ensemble.heads_logpdf(theta))
+        value[unknown], gradient[unknown], hessian[unknown] = -np.inf, 0.0, 0.0
+        return value, gradient, hessian
 
     def _heads_logpdf(self, theta: np.ndarray) -> np.ndarray:
-        return self.ensemble.heads_logpdf(theta).mean(axis=1) if self.heads else super()._heads_logpdf(theta)
+        members = self.ensemble.heads_logpdf(theta)
+        return np.where(self.ensemble.agree(members)[:, None], members.mean(axis=1), -np.inf)
 
     def _heads_logpdf_and_grad(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return self.ensemble.heads_logpdf_and_grad(theta) if self.heads else super()._heads_logpdf_and_grad(theta)
+        known = self.ensemble.agree(self.ensemble.heads_logpdf(theta))[:, None]
+        value, gradient = self.ensemble.heads_logpdf_and_grad(theta)
+        return np.where(known, value, -np.inf), np.where(known[:, :, None], gradient, 0.0)
 
     def _trace(self) -> Callable[[Any], Any]:
         from .networks.forward import guarded
@@ -159,18 +166,12 @@ class DnnLik(LogDensity, Artifact):
         It holds inside the domain; outside it is infinite.
         """
         points = self.points(theta)
-        band = np.where(self.in_domain(points)[:, None], self._band(points), np.inf)
+        band = self.ensemble.error(self.ensemble.heads_logpdf(points))
+        band[~self.in_domain(points)] = np.inf
         return band if self.heads else band[:, 0]
 
-    def _band(self, points: np.ndarray) -> np.ndarray:
-        """(n, H) of `error`, wherever the points lie."""
-        answers = self.ensemble.heads_logpdf(points)
-        value, spread = answers.mean(axis=1), answers.std(axis=1)
-        outputs = enumerate(self.ensemble.outputs)
-        return np.stack([o.calibration.error(value[:, h], spread[:, h]) for h, o in outputs], axis=1)
-
     def in_domain(self, theta: Any) -> np.ndarray:
-        """(n, d) -> (n,) bool: inside the box and the ellipsoid of the training points."""
+        """(n, d) -> (n,) bool: inside the box and the ellipsoid of the training points, where the members agree."""
         return self.ensemble.in_domain(self.points(theta))
 
     def member(self, k: int | None = None) -> DnnLik:

@@ -6,7 +6,8 @@ r"""A surrogate as arrays: what a DnnLik computes, written once, without any net
     r_k  = output_scale * N_k(f)                                              residual of member k, float32 inside
     logpdf = b + mean_k r_k,        spread = standard deviation of r_k over the members
     error  = factor(logpdf) (spread + floor)                                  half-width of the calibrated 90 % band
-    in_domain = inside the box and the ellipsoid |A (theta - center)| <= radius of the training points
+    in_domain = inside the box and the ellipsoid |A (theta - center)| <= radius of the training points,
+                and spread <= limit(logpdf) for every head
 
 The offset and the quadratic part stay in float64, so the network only has to be right about the difference. With
 several heads, baseline, scale and calibration are each head's own; features, members and domain are shared.
@@ -31,11 +32,14 @@ from typing import Any, Self
 import numpy as np
 
 from .errors import ConfigError, CorruptFile
+from .guard import Calibration, Domain
 from .members import ACTIVATIONS, Member
 from .npzfiles import read_npz, write_npz
 
-__all__ = ["ACTIVATIONS", "Baseline", "Calibration", "Domain", "Ensemble", "Features", "Member", "Output"]
+__all__ = ["ACTIVATIONS", "Baseline", "Ensemble", "Features", "Member", "Output"]
 
+RAYS = 200
+"""Along which points inside are looked for."""
 ROWS = 1024
 """Rows computed at once, so that the layers stay in the cache: large batches are twice as fast in pieces."""
 
@@ -94,46 +98,6 @@ class Baseline:
 
 
 @dataclass(frozen=True)
-class Domain:
-    """Where the surrogate was trained: a box and an ellipsoid."""
-
-    low: np.ndarray
-    """(d,)."""
-    high: np.ndarray
-    """(d,)."""
-    center: np.ndarray
-    """(d,)."""
-    whitening: np.ndarray
-    """(d, d) A, with A A^T the inverse covariance: the distance is |(theta - center) A|."""
-    radius: float
-
-    def distance(self, theta: np.ndarray) -> np.ndarray:
-        """(n, d) -> (n,) Mahalanobis distance from the centre."""
-        return np.sqrt((((theta - self.center) @ self.whitening) ** 2).sum(axis=1))
-
-    def __call__(self, theta: np.ndarray) -> np.ndarray:
-        """(n, d) -> (n,) bool."""
-        box = np.all((theta >= self.low) & (theta <= self.high), axis=1)
-        return box & (self.distance(theta) <= self.radius)
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """Split-conformal factors that turn the spread into a 90 % band, per bin of logpdf."""
-
-    edges: np.ndarray
-    """(B - 1,) ascending bounds between the bins of logpdf."""
-    factors: np.ndarray
-    """(B,)."""
-    floor: float
-    """Nats added to the spread, so that one member, or members that agree, are not taken for exact."""
-
-    def error(self, logpdf: np.ndarray, spread: np.ndarray) -> np.ndarray:
-        """(n,), (n,) -> (n,) half-width in nats."""
-        return self.factors[np.searchsorted(self.edges, logpdf, side="right")] * (spread + self.floor)
-
-
-@dataclass(frozen=True)
 class Output:
     """What turns a column of the networks into the log-density of one head."""
 
@@ -188,8 +152,34 @@ class Ensemble:
         return points if self.matrix is None else points @ self.matrix.T
 
     def in_domain(self, points: np.ndarray) -> np.ndarray:
-        """(n, d) -> (n,) bool: inside the domain of theta."""
-        return self.domain(self.coordinates(points))
+        """(n, d) -> (n,) bool: inside the domain of theta, and where the members agree."""
+        inside = self.domain(self.coordinates(points))
+        inside[inside] = self.agree(self.heads_logpdf(points[inside]))
+        return inside
+
+    def agree(self, members: np.ndarray) -> np.ndarray:
+        """(n, K, H) answers -> (n,) bool: no head is spread more than its calibration has seen."""
+        mean, spread = members.mean(axis=1), members.std(axis=1)
+        held = [o.calibration.holds(mean[:, h], spread[:, h]) for h, o in enumerate(self.outputs)]
+        return np.all(held, axis=0)
+
+    def error(self, members: np.ndarray) -> np.ndarray:
+        """(n, K, H) answers -> (n, H) half-width of the calibrated band of each head, nats."""
+        mean, spread = members.mean(axis=1), members.std(axis=1)
+        return np.stack([o.calibration.error(mean[:, h], spread[:, h]) for h, o in enumerate(self.outputs)], axis=1)
+
+    def some_inside(self) -> np.ndarray:
+        """(n, d) points of the domain: its centre, and what rays in random directions meet on their way out."""
+        hull, rng = self.hull, np.random.default_rng(0)
+        rays = rng.normal(size=(RAYS, hull.whitening.shape[1]))
+        lengths = hull.radius * rng.uniform(0, 1, RAYS) / np.linalg.norm(rays, axis=1)
+        points = np.vstack([hull.center, hull.center + (rays * lengths[:, None]) @ np.linalg.pinv(hull.whitening)])
+        return points[self.in_domain(points)]
+
+    def known_point(self) -> np.ndarray:
+        """(d,) the highest of `some_inside`, for fits and chains to start from; the centre if there is none."""
+        inside = self.some_inside()
+        return inside[np.argmax(self.members_logpdf(inside).mean(axis=1))] if len(inside) else self.hull.center
 
     def reparametrise(self, matrix: np.ndarray) -> Self:
         """The same surrogate in phi, theta = matrix @ phi: a linear layer in front, nothing trained again."""
@@ -297,7 +287,7 @@ class Ensemble:
         """Everything as named arrays, for npz; `from_arrays` is the inverse.
 
         The heads lie side by side: constants (H,), linear parts (H m,), matrices (m, H m), edges (H (B - 1),), factors
-        (H B,), floors (H,).
+        (H B,), floors (H,), limits (H B,).
         """
         outs = self.outputs
         out = {
@@ -319,6 +309,7 @@ class Ensemble:
             "calibration/edges": np.concatenate([o.calibration.edges for o in outs]),
             "calibration/factors": np.concatenate([o.calibration.factors for o in outs]),
             "calibration/floor": np.array([o.calibration.floor for o in outs]),
+            "calibration/limits": np.concatenate([o.calibration.limits for o in outs]),
         }
         if self.matrix is not None:
             out["matrix"] = self.matrix
@@ -372,9 +363,9 @@ def _outputs(a: Any) -> tuple[Output, ...]:
     names = [str(name) for name in a.get("heads", ())] or [""]
     if len(names) != n_heads:
         raise ConfigError(f"{n_heads} heads with the names {names}")
-    linear, factors, edges = (
+    linear, factors, edges, limits = (
         np.reshape(a[name], (n_heads, -1)) if np.size(a[name]) else np.zeros((n_heads, 0))
-        for name in ("baseline/linear", "calibration/factors", "calibration/edges")
+        for name in ("baseline/linear", "calibration/factors", "calibration/edges", "calibration/limits")
     )
     matrices = np.split(a["baseline/matrix"], n_heads, axis=1)
     scales, floors = np.reshape(a["output_scale"], -1), np.reshape(a["calibration/floor"], -1)
@@ -382,7 +373,7 @@ def _outputs(a: Any) -> tuple[Output, ...]:
         Output(
             Baseline(float(constants[h]), linear[h], matrices[h]),
             float(scales[h]),
-            Calibration(edges[h], factors[h], float(floors[h])),
+            Calibration(edges[h], factors[h], float(floors[h]), limits[h]),
             names[h],
         )
         for h in range(n_heads)

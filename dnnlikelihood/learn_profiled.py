@@ -354,7 +354,7 @@ def _publish(
         "profiled": list(getattr(source, "nuisances", ())),
         "source_reference": getattr(source, "reference", ""),
         "source_fingerprint": getattr(truth, "fingerprint", None),
-        "domain": "box and ellipsoid around the training points",
+        "domain": "box and ellipsoid around the training points, where the members agree",
     }
     inside = model.in_domain(data.theta("test"))
     theta, exact = data.theta("test")[inside][:256], data.logpdf("test")[inside][:256]

@@ -29,9 +29,9 @@ from typing import Any, Literal, Self, get_args
 
 import numpy as np
 
-from .ensemble import Domain
 from .errors import ConfigError, DomainError, IntegrityError, MissingArtifact, SchemaError
 from .export.runtimes import Answers, OnnxModel
+from .guard import Domain
 from .hessians import value_gradient_hessian
 from .jsonfiles import fingerprint, read_json
 from .parameters import ParameterSpace
@@ -82,7 +82,7 @@ class PublishedLikelihood(LogDensity):
     Attributes:
         folder: where it was read from.
         metadata: what metadata.json says.
-        domain: box and ellipsoid of the training points.
+        domain: box and ellipsoid of the training points; where members disagree, `in_domain` ends too.
         outside: the policy outside of them.
     """
 
@@ -137,8 +137,8 @@ class PublishedLikelihood(LogDensity):
         return other
 
     def known_point(self) -> np.ndarray:
-        """(d,) the middle of the training points."""
-        return self.domain.center
+        """(d,) a high point of the domain."""
+        return self._values.ensemble.known_point()
 
     # The density -----------------------------------------------------------------------------------------------------
 
@@ -151,12 +151,16 @@ class PublishedLikelihood(LogDensity):
         return answers
 
     def _heads_logpdf(self, theta: np.ndarray) -> np.ndarray:
-        return self._ask(self._values, theta)["logpdf"].reshape(len(theta), -1)
+        answers = self._ask(self._values, theta)
+        value = answers["logpdf"].reshape(len(theta), -1)
+        return np.where(self._stands(theta, answers["in_domain"])[:, None], value, -np.inf)
 
     def _heads_logpdf_and_grad(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         answers = self._ask(self._gradients, theta)
         value = answers["logpdf"].reshape(len(theta), -1)
-        return value, answers["gradient"].reshape(*value.shape, theta.shape[1])
+        gradient = answers["gradient"].reshape(*value.shape, theta.shape[1])
+        known = self._stands(theta, answers["in_domain"])
+        return np.where(known[:, None], value, -np.inf), np.where(known[:, None, None], gradient, 0.0)
 
     def _logpdf(self, theta: np.ndarray) -> np.ndarray:
         return self._heads_logpdf(theta)[:, 0]
@@ -168,7 +172,11 @@ class PublishedLikelihood(LogDensity):
     def _logpdf_grad_hess(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """In closed form, from the arrays in the file."""
         ensemble = self._values.ensemble
-        return value_gradient_hessian(ensemble, theta, ensemble.heads.index(self._head) if self._head else 0)
+        found = value_gradient_hessian(ensemble, theta, ensemble.heads.index(self._head) if self._head else 0)
+        known = self._stands(theta, self._values(theta)["in_domain"])
+        value, gradient, hessian = found
+        value[~known], gradient[~known], hessian[~known] = -np.inf, 0.0, 0.0
+        return value, gradient, hessian
 
     # The guard -------------------------------------------------------------------------------------------------------
 
@@ -179,12 +187,12 @@ class PublishedLikelihood(LogDensity):
         return other
 
     def _inside(self, theta: np.ndarray) -> np.ndarray:
-        """What compositions ask."""
-        return (
-            np.ones(len(theta), bool)
-            if self.outside == "ignore"
-            else self._judge(theta, self._values.ensemble.in_domain(theta))
-        )
+        """What compositions ask; where members disagree is found by each evaluation itself."""
+        ensemble = self._values.ensemble
+        return self._stands(theta, ensemble.domain(ensemble.coordinates(theta)))
+
+    def _stands(self, theta: np.ndarray, known: np.ndarray) -> np.ndarray:
+        return np.ones(len(theta), bool) if self.outside == "ignore" else self._judge(theta, known)
 
     def _judge(self, theta: np.ndarray, known: np.ndarray) -> np.ndarray:
         """Apply the policy; (n,) bool: whose number stands."""
@@ -203,11 +211,13 @@ class PublishedLikelihood(LogDensity):
         if excess[j] > 0:
             low, high = self.domain.low[j], self.domain.high[j]
             where = f"{self.parameters.names[j]} = {theta[i, j]:.6g} is not in [{low:.6g}, {high:.6g}]"
-        else:
-            distance = float(self.domain.distance(theta[i : i + 1])[0])
+        elif (distance := float(self.domain.distance(theta[i : i + 1])[0])) > self.domain.radius:
             where = (
                 f"its distance from the centre is {distance:.4g}, the training points end at {self.domain.radius:.4g}"
             )
+        else:
+            spread = np.max(self.spread(theta[i : i + 1]))
+            where = f"the members of the ensemble disagree there by {spread:.3g} nats, more than wherever it was tested"
         return (
             f"{np.sum(~known)} of {len(theta)} points lie outside the training domain of {self.metadata['name']!r}; "
             f"the first is point {i}: {where}. Stay where in_domain(theta) holds, or choose a policy: guarded('-inf') "
@@ -228,6 +238,9 @@ class PublishedLikelihood(LogDensity):
             answers = self._ask(model, points)
             found = answers["logpdf"].reshape(len(points), -1)
             slope = answers["gradient"].reshape(*found.shape, -1) if "gradient" in answers else None
+            nan = np.flatnonzero(np.isnan(found).any(axis=1))  # no disagreement, but weights that are not numbers
+            nan = nan[self.domain(points[nan])]
+            self._check_heads(found[nan], points[nan])
             known = self._judge(points, answers["in_domain"])
             self._check_heads(found[known], points[known], None if slope is None else slope[known])
             nothing = (np.nan, np.nan) if self.outside == "nan" else (-np.inf, 0.0)
@@ -269,7 +282,7 @@ class PublishedLikelihood(LogDensity):
 
     @cached_property
     def domain(self) -> Domain:
-        """Box and ellipsoid of the training points; `in_domain` is the judge where the surrogate was reparametrised."""
+        """Box and ellipsoid of the training points; `in_domain` is the judge, which asks for more."""
         return self._values.ensemble.hull
 
     def in_domain(self, theta: Any) -> np.ndarray:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from counting_experiment import CountingExperiment
 
-from dnnlikelihood.ensemble import Baseline, Calibration, Domain, Ensemble, Features, Output
+from dnnlikelihood.ensemble import Baseline, Ensemble, Features, Output
+from dnnlikelihood.guard import Calibration, Domain
 from dnnlikelihood.members import Member
 
 WIDTH, ROWS = 160, 6000
@@ -29,7 +30,7 @@ def counting_ensemble(truth: CountingExperiment, reach: np.ndarray, members: int
         matrix = np.zeros((d, d))
         matrix[rows, columns] = form[d:, h]
         baseline = Baseline(float(null[h]), form[:d, h], matrix + matrix.T)
-        outputs.append(Output(baseline, 1.0, Calibration(np.zeros(0), np.array([2.0]), 5e-4), head))
+        outputs.append(Output(baseline, 1.0, Calibration(np.zeros(0), np.array([2.0]), 5e-4, np.full(1, np.inf)), head))
     networks = tuple(_network(f, residual, np.random.default_rng(10 + k)) for k in range(members))
     center = 0.4 * reach
     whitening = np.diag(1 / (0.75 * reach))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
-from dnnlikelihood.ensemble import Baseline, Calibration, Domain, Ensemble, Features, Member, Output
+from dnnlikelihood.ensemble import Baseline, Ensemble, Features, Member, Output
 from dnnlikelihood.export.publish import PublishedMetadata, Reference, publish
+from dnnlikelihood.guard import Calibration, Domain
 from dnnlikelihood.members import Layer
 from dnnlikelihood.parameters import ParameterSpace
 from dnnlikelihood.priors import Prior
@@ -30,20 +32,35 @@ def random_ensemble(
         biases = [0.1 * rng.normal(size=o).astype(np.float32) for o in shape[1:]]
         return Member.dense(kernels, biases, activation)
 
-    return Ensemble(
-        Features(
-            rng.normal(size=d), rng.uniform(0.5, 2.0, d), np.arange(d - kinks, d), rng.normal(scale=0.2, size=kinks)
-        ),
-        (
-            Output(
-                Baseline(constant, rng.normal(size=m), -q @ q.T - 0.1 * np.eye(m)),
-                0.7,
-                Calibration(np.array([-305.0, -301.0]) - constant - 300, np.array([1.1, 1.7, 2.5]), 0.01),
+    return disputed(
+        Ensemble(
+            Features(
+                rng.normal(size=d), rng.uniform(0.5, 2.0, d), np.arange(d - kinks, d), rng.normal(scale=0.2, size=kinks)
             ),
-        ),
-        tuple(member() for _ in range(members)),
-        Domain(-2.5 * np.ones(d), 2.5 * np.ones(d), 0.1 * rng.normal(size=d), a, 3.5),
+            (
+                Output(
+                    Baseline(constant, rng.normal(size=m), -q @ q.T - 0.1 * np.eye(m)),
+                    0.7,
+                    Calibration(
+                        np.array([-305.0, -301.0]) - constant - 300, np.array([1.1, 1.7, 2.5]), 0.01, np.full(3, np.inf)
+                    ),
+                ),
+            ),
+            tuple(member() for _ in range(members)),
+            Domain(-2.5 * np.ones(d), 2.5 * np.ones(d), 0.1 * rng.normal(size=d), a, 3.5),
+        )
     )
+
+
+def disputed(ensemble: Ensemble) -> Ensemble:
+    """The same, with an eighth of the points near its centre given up because its members disagree there."""
+    members, outputs = ensemble.heads_logpdf(points(400, ensemble.n_parameters)), []
+    for output, answers in zip(ensemble.outputs, np.moveaxis(members, 2, 0), strict=True):
+        bins, spread = output.calibration.bins(answers.mean(axis=1)), answers.std(axis=1)
+        usual = np.quantile(spread, 0.875)
+        limits = [np.quantile([*spread[bins == b], usual], 0.875) for b in range(len(output.calibration.factors))]
+        outputs.append(replace(output, calibration=replace(output.calibration, limits=np.array(limits))))
+    return replace(ensemble, outputs=tuple(outputs))
 
 
 FORMS = ("dense", "monomials", "counting", "quartic")
@@ -82,13 +99,13 @@ def headed_ensemble(form: str, *, n_heads: int = 3, members: int = 2, anchored: 
     def output(h: int) -> Output:
         q = rng.normal(size=(m, m)) / np.sqrt(m)
         edges = np.sort(rng.normal(scale=2, size=2)) + 10.0 * h
-        calibration = Calibration(edges, rng.uniform(1, 3, 3), 0.01 + 0.01 * h)
+        calibration = Calibration(edges, rng.uniform(1, 3, 3), 0.01 + 0.01 * h, np.full(3, np.inf))
         name = f"head_{h}" if n_heads > 1 else ""
         return Output(Baseline(10.0 * h, rng.normal(size=m), -q @ q.T), 0.3 + 0.2 * h, calibration, name)
 
     networks = tuple(random_network(form, m, n_heads, rng) for _ in range(members))
     outputs = tuple(output(h) for h in range(n_heads))
-    return Ensemble(plain.features, outputs, networks, plain.domain, anchored)
+    return disputed(Ensemble(plain.features, outputs, networks, plain.domain, anchored))
 
 
 def points(n: int, d: int = 6, seed: int = 1) -> np.ndarray:
@@ -109,7 +126,13 @@ def gaussian_ensemble() -> Ensemble:
     mean = np.array(MEAN)
     return Ensemble(
         Features(mean, scale, np.zeros(0, int), np.zeros(0)),
-        (Output(Baseline(0.0, np.zeros(3), -precision), 0.01, Calibration(np.zeros(0), np.array([2.0]), 0.005)),),
+        (
+            Output(
+                Baseline(0.0, np.zeros(3), -precision),
+                0.01,
+                Calibration(np.zeros(0), np.array([2.0]), 0.005, np.full(1, np.inf)),
+            ),
+        ),
         noise.members,
         Domain(mean - 6 * scale, mean + 6 * scale, mean, whitening, 5.0),
     )

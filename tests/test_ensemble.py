@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from surrogates import FORMS, headed_ensemble, points, random_ensemble
 
-from dnnlikelihood.ensemble import ACTIVATIONS, Calibration, Domain, Ensemble, Features, Member
+from dnnlikelihood.ensemble import ACTIVATIONS, Ensemble, Features, Member
 from dnnlikelihood.errors import ConfigError, CorruptFile
+from dnnlikelihood.guard import Calibration, Domain
 from dnnlikelihood.members import Layer
 
 
@@ -69,8 +70,26 @@ def test_domain_is_box_and_ellipsoid():
 
 
 def test_error_uses_the_factor_of_the_bin():
-    c = Calibration(np.array([-5.0]), np.array([2.0, 3.0]), 0.1)
+    c = Calibration(np.array([-5.0]), np.array([2.0, 3.0]), 0.1, np.array([0.5, 1.0]))
     np.testing.assert_allclose(c.error(np.array([-6.0, -5.0, -4.0]), np.array([0.0, 1.0, 1.0])), [0.2, 3.3, 3.3])
+    assert c.holds(np.array([-6.0, -6.0, -5.0, -4.0]), np.array([0.5, 0.6, 0.6, 1.1])).tolist() == [
+        True,
+        False,
+        True,
+        False,
+    ]
+
+
+@pytest.mark.parametrize("ensemble", [random_ensemble(), headed_ensemble("dense")])
+def test_where_members_disagree_nothing_is_known(ensemble):
+    theta = points(300, ensemble.n_parameters)
+    members = ensemble.heads_logpdf(theta)
+    limits = np.stack([o.calibration.limits[o.calibration.bins(members[:, :, h].mean(axis=1))]
+                       for h, o in enumerate(ensemble.outputs)], axis=1)  # fmt: skip
+    agree = (members.std(axis=1) <= limits).all(axis=1)
+    enclosed = ensemble.domain(theta)
+    assert (enclosed & ~agree).any()
+    assert np.array_equal(ensemble.in_domain(theta), enclosed & agree)
 
 
 def test_bad_files_and_activations_are_refused(tmp_path):
@@ -102,7 +121,7 @@ def test_heads_forward_backward_tensorflow_and_file(form, anchored, tmp_path):
     for head in range(3):
         alone = ensemble.select(head)
         np.testing.assert_allclose(alone.members_logpdf(theta), each[:, :, head], rtol=1e-6, atol=1e-6)
-        inside = ensemble.domain(theta)
+        inside = ensemble.in_domain(theta)
         found = guarded(ensemble, head)(tf.constant(theta)).numpy()
         np.testing.assert_allclose(found[inside], each[inside, :, head].mean(axis=1), rtol=1e-5, atol=1e-5)
         assert np.all(found[~inside] == -np.inf)

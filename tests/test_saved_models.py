@@ -43,6 +43,19 @@ def test_the_published_effective_theory_fit_against_its_fits():
     np.testing.assert_allclose(model.logpdf(reference["theta"][:64])[near], fitted.value[near], atol=0.1)
 
 
+def test_the_published_effective_theory_fit_has_no_maximum_of_its_own():
+    """Unguarded, its networks rise fifty nats above the truth's maximum in a hole between its training points."""
+    model = dnnlikelihood.open(MODELS[[m.name for m in MODELS].index("eft_sixteen")], outside="ignore")
+    hole = np.array([-0.206655, 0.106642, 14.510409, 6.565737, -0.099314, 0.055091, -4.02406, 0.568371, -3.738893,
+                     -0.185518, -0.014477, -0.096402, 0.189451, -0.093338, 0.8348, -0.034914])  # fmt: skip
+    exact = dnnlikelihood.ProfiledLikelihood.from_eft().logpdf(hole)[0]
+    ensemble = model._values.ensemble
+    assert ensemble.domain(hole[None])[0], "box and ellipsoid hold it"
+    assert model.logpdf(hole)[0] > exact + 50
+    assert not model.in_domain(hole)[0]
+    assert model.guarded("-inf").logpdf(hole)[0] == -np.inf
+
+
 def test_the_published_toy_reproduces_the_exact_profile():
     """The maximum and t_mu(1) of the exact likelihood, from the ONNX file alone."""
     from dnnlikelihood import Inference

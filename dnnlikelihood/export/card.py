@@ -176,11 +176,19 @@ def _domain(m: Mapping[str, Any]) -> list[str]:
     return [
         "## Domain",
         "",
-        f"{domain['description'].capitalize()}. The ellipsoid ends at a distance of {domain['radius']:.3g}. Outside, "
-        "the number means nothing; `in_domain` says so, and the Python reader refuses.",
+        f"{domain['description'].capitalize()}. The ellipsoid ends at a distance of {domain['radius']:.3g}"
+        f"{_agreement(domain['spread'])}. "
+        "Outside, the number means nothing; `in_domain` says so, and the Python reader refuses.",
         "",
         *(_table(["parameter", "from", "to"], asked) if asked else []),
     ]
+
+
+def _agreement(limits: list[list[float | None]]) -> str:
+    known = [limit for head in limits for limit in head if limit]
+    if not known:
+        return ""
+    return f", agreement at a spread of {min(known):.3g} to {max(known):.3g} nats, by the answer"
 
 
 def _use(m: Mapping[str, Any]) -> list[str]:

@@ -66,19 +66,36 @@ struct Member {
     bool expand;
 };
 
+using Features = std::array<double, n_features>;
+
 struct Head {
     double constant, scale, floor;
     const double* linear;
     const double* matrix;
     const double* edges;
     const double* factors;
+    const double* limits;
     std::size_t n_edges;
+
+    // b(f), and its slopes.
+    double baseline(const Features& f, Features& slopes) const {
+        double value = constant;
+        for (std::size_t i = 0; i < n_features; ++i) {
+            double along = 0.0;
+            for (std::size_t j = 0; j < n_features; ++j) along += matrix[i * n_features + j] * f[j];
+            value += f[i] * (linear[i] + 0.5 * along);
+            slopes[i] = linear[i] + along;
+        }
+        return value;
+    }
+
+    // The calibration bin of an answer.
+    std::ptrdiff_t bin(double logpdf) const { return std::upper_bound(edges, edges + n_edges, logpdf) - edges; }
 };
 
 @MODEL@
 
 using Coordinates = std::array<double, n_coordinates>;
-using Features = std::array<double, n_features>;
 
 // What the networks know: the point itself, or a matrix times it where the surrogate was reparametrised.
 inline Coordinates coordinates(const double* point) {
@@ -180,31 +197,38 @@ private:
 
 inline bool at_anchor(const Coordinates& theta) { return anchored && std::equal(theta.begin(), theta.end(), shift); }
 
-// Value and spread; the gradient too unless it is null.
-inline void evaluate(const double* point, std::size_t head, double& logpdf, double& spread, double* gradient) {
+struct Found {
+    double logpdf, spread;
+    bool agree;  // no head is spread more than its calibration has seen
+};
+
+// The gradient too unless it is null.
+inline Found evaluate(const double* point, std::size_t head, double* gradient) {
     const Coordinates theta = coordinates(point);
     const Features f = features(theta);
-    const Head& h = heads[head];
-    Features total{};
-    double baseline = h.constant;
-    for (std::size_t i = 0; i < n_features; ++i) {
-        double along = 0.0;
-        for (std::size_t j = 0; j < n_features; ++j) along += h.matrix[i * n_features + j] * f[j];
-        baseline += f[i] * (h.linear[i] + 0.5 * along);
-        total[i] = h.linear[i] + along;
-    }
-    std::array<double, n_members> residuals{};
-    double mean = 0.0, variance = 0.0;
+    std::array<Features, n_heads> slopes;
+    std::array<double, n_heads> baselines;
+    for (std::size_t i = 0; i < n_heads; ++i) baselines[i] = heads[i].baseline(f, slopes[i]);
+    Features& total = slopes[head];
+    std::array<std::array<double, n_members>, n_heads> residuals{};
     for (std::size_t k = 0; k < n_members; ++k) {
         const Network network(members[k], f);
-        residuals[k] = at_anchor(theta) ? 0.0 : h.scale * network.output(head);
-        mean += residuals[k] / n_members;
-        if (gradient) network.add_gradient(head, h.scale / n_members, total);
+        if (!at_anchor(theta))
+            for (std::size_t i = 0; i < n_heads; ++i) residuals[i][k] = heads[i].scale * network.output(i);
+        if (gradient) network.add_gradient(head, heads[head].scale / n_members, total);
     }
-    for (const double residual : residuals) variance += (residual - mean) * (residual - mean) / n_members;
-    logpdf = baseline + mean;
-    spread = std::sqrt(variance);
-    if (!gradient) return;
+    Found found{0.0, 0.0, true};
+    for (std::size_t i = 0; i < n_heads; ++i) {
+        double mean = 0.0, variance = 0.0;
+        for (const double residual : residuals[i]) mean += residual / n_members;
+        for (const double residual : residuals[i]) variance += (residual - mean) * (residual - mean) / n_members;
+        const double logpdf = baselines[i] + mean, spread = std::sqrt(variance);
+        found.agree = found.agree && spread <= heads[i].limits[heads[i].bin(logpdf)];
+        if (i != head) continue;
+        found.logpdf = logpdf;
+        found.spread = spread;
+    }
+    if (!gradient) return found;
     for (std::size_t k = 0; k < n_kinks; ++k)
         if (theta[kink_columns[k]] > kink_values[k]) total[kink_columns[k]] += total[n_coordinates + k];
     std::fill(gradient, gradient + n_parameters, 0.0);
@@ -214,6 +238,22 @@ inline void evaluate(const double* point, std::size_t head, double& logpdf, doub
         else
             for (std::size_t j = 0; j < n_parameters; ++j) gradient[j] += along * matrix[i * n_parameters + j];
     }
+    return found;
+}
+
+// Inside the box and the ellipsoid of the training points.
+inline bool enclosed(const double* point) {
+    const Coordinates theta = coordinates(point);
+    double square = 0.0;
+    for (std::size_t i = 0; i < n_coordinates; ++i)
+        if (!(theta[i] >= low[i] && theta[i] <= high[i])) return false;
+    for (std::size_t j = 0; j < n_coordinates; ++j) {
+        double along = 0.0;
+        for (std::size_t i = 0; i < n_coordinates; ++i)
+            along += (theta[i] - center[i]) * whitening[i * n_coordinates + j];
+        square += along * along;
+    }
+    return std::sqrt(square) <= radius;
 }
 
 }  // namespace detail
@@ -226,44 +266,27 @@ struct Answer {
     bool in_domain;
 };
 
-/// Whether the networks were trained there; elsewhere the numbers mean nothing.
-inline bool in_domain(const double* point) {
-    const detail::Coordinates theta = detail::coordinates(point);
-    double square = 0.0;
-    for (std::size_t i = 0; i < n_coordinates; ++i)
-        if (!(theta[i] >= detail::low[i] && theta[i] <= detail::high[i])) return false;
-    for (std::size_t j = 0; j < n_coordinates; ++j) {
-        double along = 0.0;
-        for (std::size_t i = 0; i < n_coordinates; ++i)
-            along += (theta[i] - detail::center[i]) * detail::whitening[i * n_coordinates + j];
-        square += along * along;
-    }
-    return std::sqrt(square) <= detail::radius;
+/// Whether the networks were trained there, and agree; elsewhere the numbers mean nothing.
+inline bool in_domain(const double* theta) {
+    return detail::enclosed(theta) && detail::evaluate(theta, 0, nullptr).agree;
 }
 
 /// log-density, its error and spread, and whether the point is in the domain.
 inline Answer evaluate(const double* theta, std::size_t head = 0) {
-    Answer answer{};
-    detail::evaluate(theta, head, answer.logpdf, answer.spread, nullptr);
+    const detail::Found found = detail::evaluate(theta, head, nullptr);
     const detail::Head& h = detail::heads[head];
-    const auto bin = std::upper_bound(h.edges, h.edges + h.n_edges, answer.logpdf) - h.edges;
-    answer.error = h.factors[bin] * (answer.spread + h.floor);
-    answer.in_domain = in_domain(theta);
-    return answer;
+    const double error = h.factors[h.bin(found.logpdf)] * (found.spread + h.floor);
+    return {found.logpdf, error, found.spread, found.agree && detail::enclosed(theta)};
 }
 
 /// The log-density at theta[n_parameters].
 inline double logpdf(const double* theta, std::size_t head = 0) {
-    double value, spread;
-    detail::evaluate(theta, head, value, spread, nullptr);
-    return value;
+    return detail::evaluate(theta, head, nullptr).logpdf;
 }
 
 /// The log-density; its slopes are written to gradient[n_parameters].
 inline double logpdf_and_gradient(const double* theta, double* gradient, std::size_t head = 0) {
-    double value, spread;
-    detail::evaluate(theta, head, value, spread, gradient);
-    return value;
+    return detail::evaluate(theta, head, gradient).logpdf;
 }
 
 /// Half-width of the calibrated 90 % band, nats.

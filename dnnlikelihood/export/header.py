@@ -118,7 +118,7 @@ def _member(k: int, member: members.Member) -> str:
 def _head(h: int, output: Output) -> tuple[str, str]:
     """Arrays of one head, and its row in the table."""
     b, c = output.baseline, output.calibration
-    arrays = {"linear": b.linear, "matrix": b.matrix, "edges": c.edges, "factors": c.factors}
+    arrays = {"linear": b.linear, "matrix": b.matrix, "edges": c.edges, "factors": c.factors, "limits": c.limits}
     text = "".join(_array("double", f"{name}_{h}", values) for name, values in arrays.items())
     numbers = ", ".join(_number(float(v), 17) for v in (b.constant, output.scale, c.floor))
     return text, f"    {{{numbers}, {', '.join(f'{name}_{h}' for name in arrays)}, {len(c.edges)}}},\n"

@@ -10,7 +10,8 @@ r"""A surrogate of profiled likelihoods in the format of OLLL, schema 0.1, which
 in the order expected, observed, Asimov expected (the same as expected, exactly), Asimov observed; c_h is logpdf_h
 without signal, so that delta is 0 there to the last bit. Inside the domain t = 1. Beyond it, where programs that search
 for a limit go uninvited, delta follows its chord, a lower bound of a convex function, and sigma says so. sigma is the
-calibrated 90 % error as that of a normal distribution.
+calibrated 90 % error as that of a normal distribution. The format has no word for "members disagree": sigma, which
+grows with their spread, has to do.
 
 OLLL keeps pre- and postprocessing in metadata which readers interpret; here all of it is in the graph, and the metadata
 say "standardise by 0 and 1". The entries of control regions in `bkg_yields` are their observed counts: SModelS adds the

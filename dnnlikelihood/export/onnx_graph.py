@@ -3,7 +3,7 @@ r"""The surrogate as an ONNX graph, written node by node, with its backward pass
     inputs   theta      double [batch, d]      physical parameters
     outputs  logpdf     double [batch]         b(f) + mean_k r_k,   the offset and the quadratic b in float64
              error      double [batch]         half-width of the calibrated 90 % band, nats
-             in_domain  bool   [batch]         inside the box and the ellipsoid of the training points
+             in_domain  bool   [batch]         inside the box and the ellipsoid of the training points, members agree
              spread     double [batch]         standard deviation of the members, nats
              gradient   double [batch, d]      d logpdf / d theta (only in the gradient graph)
 
@@ -87,8 +87,8 @@ def _baseline(g: Graph, e: Ensemble, f: str, arrays: dict[str, np.ndarray]) -> t
     return g("Add", half, g.constant("baseline/constant", arrays["baseline/constant"])), _apart(g, e, slope)
 
 
-def _domain(g: Graph, e: Ensemble, theta: str) -> str:
-    """in_domain (batch,) bool."""
+def _domain(g: Graph, e: Ensemble, theta: str, arrays: dict[str, np.ndarray], place: str) -> str:
+    """in_domain (batch,) bool, from theta, the output `spread` and its calibration bin."""
     low, high = g.constant("domain/low", e.domain.low), g.constant("domain/high", e.domain.high)
     excess = g("ReduceMax", g("Max", g("Sub", low, theta), g("Sub", theta, high)), g.axis(1), keepdims=0)
     centred = g("Sub", theta, g.constant("domain/center", e.domain.center))
@@ -96,23 +96,35 @@ def _domain(g: Graph, e: Ensemble, theta: str) -> str:
     distance = g("Sqrt", g("ReduceSum", g("Mul", white, white), g.axis(1), keepdims=0))
     box = g("LessOrEqual", excess, g.constant("constant/zero", 0.0))
     ellipsoid = g("LessOrEqual", distance, g.constant("domain/radius", e.domain.radius))
-    return g("And", box, ellipsoid, output="in_domain")
+    agree = g("LessOrEqual", "spread", _of_bin(g, e, "calibration/limits", arrays, place))
+    if e.heads:
+        worst = g("ReduceMin", g("Cast", agree, to=g.onnx.TensorProto.DOUBLE), g.axis(1), keepdims=0)
+        agree = g("Greater", worst, "constant/zero")
+    return g("And", g("And", box, ellipsoid), agree, output="in_domain")
 
 
-def _error(g: Graph, e: Ensemble, arrays: dict[str, np.ndarray]) -> str:
-    """factor(logpdf) (spread + floor): the bin is the number of edges at or below logpdf, in each head's own table."""
+def _place(g: Graph, e: Ensemble, arrays: dict[str, np.ndarray]) -> str:
+    """Calibration bin of the output `logpdf`, the number of edges at or below it, in the tables of all heads."""
     n_heads, n_bins = len(e.outputs), len(e.calibration.factors)
-    width = g("Add", "spread", g.constant("calibration/floor", arrays["calibration/floor"]))
-    factors = g.constant("calibration/factors", arrays["calibration/factors"])
     if n_bins == 1:
-        return g("Mul", width, factors, output="error")
+        return ""
     edges = g.constant("calibration/edges", arrays["calibration/edges"])
     edges = g("Reshape", edges, g.axis(n_heads, n_bins - 1)) if e.heads else edges
     above = g("GreaterOrEqual", g("Unsqueeze", "logpdf", _last(g, e)), edges)
     place = _summed(g, e, g("Cast", above, to=g.onnx.TensorProto.INT64))
-    if e.heads:
-        place = g("Add", place, g.axis(*(n_bins * h for h in range(n_heads))))
-    return g("Mul", width, g("Gather", factors, place, axis=0), output="error")
+    return g("Add", place, g.axis(*(n_bins * h for h in range(n_heads)))) if e.heads else place
+
+
+def _of_bin(g: Graph, e: Ensemble, table: str, arrays: dict[str, np.ndarray], place: str) -> str:
+    """(batch[, H]) entries of a table of all heads; with one bin each the table itself."""
+    values = g.constant(table, arrays[table])
+    return g("Gather", values, place, axis=0) if place else values
+
+
+def _error(g: Graph, e: Ensemble, arrays: dict[str, np.ndarray], place: str) -> str:
+    """factor(logpdf) (spread + floor)."""
+    width = g("Add", "spread", g.constant("calibration/floor", arrays["calibration/floor"]))
+    return g("Mul", width, _of_bin(g, e, "calibration/factors", arrays, place), output="error")
 
 
 def _gradient(g: Graph, e: Ensemble, slope: str, beyond: str, networks: list[Network]) -> str:
@@ -169,8 +181,9 @@ def _build(e: Ensemble, *, gradient: bool) -> Graph:
     g("Add", baseline, g("Squeeze", mean, g.axis(1)), output="logpdf")
     deviation = g("Sub", residuals, mean)
     g("Sqrt", g("ReduceMean", g("Mul", deviation, deviation), g.axis(1), keepdims=0), output="spread")
-    _domain(g, e, theta)
-    _error(g, e, arrays)
+    place = _place(g, e, arrays)
+    _domain(g, e, theta, arrays, place)
+    _error(g, e, arrays, place)
     if gradient:
         _gradient(g, e, slope, beyond, networks)
     return g

@@ -114,7 +114,7 @@ class PublishedMetadata:
     source_reference: str = ""
     parents: Sequence[str] = ()
     seeds: Mapping[str, int] | None = None
-    domain: str = "box and ellipsoid around the training points"
+    domain: str = "box and ellipsoid around the training points, where the members agree"
     accuracy: Sequence[Mapping[str, Any]] = ()
     coverage: Sequence[Mapping[str, Any]] = ()
     limits: Sequence[str] = ()
@@ -183,6 +183,7 @@ def _box(ensemble: Ensemble) -> dict[str, Any]:
         "high": domain.high.tolist(),
         "center": domain.center.tolist(),
         "radius": float(domain.radius),
+        "spread": [[x if np.isfinite(x) else None for x in o.calibration.limits.tolist()] for o in ensemble.outputs],
     }
 
 

@@ -42,7 +42,7 @@ OPERATORS = frozenset(
         *("Add", "Sub", "Mul", "Div", "Max", "Min", "Sum", "MatMul", "Gemm"),
         *("Abs", "Sqrt", "Exp", "Log", "Sigmoid", "Tanh", "Relu", "LeakyRelu", "Selu", "Gelu"),
         *("Greater", "GreaterOrEqual", "LessOrEqual", "And", "Where"),
-        *("ReduceMax", "ReduceMean", "ReduceSum"),
+        *("ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum"),
         *("Cast", "Concat", "Gather", "Reshape", "Split", "Squeeze", "Transpose", "Unsqueeze"),
     )
 )

@@ -24,7 +24,7 @@ import numpy as np
 
 from ..ensemble import Ensemble
 from ..jsonfiles import canonical
-from ..networks.forward import coordinates, heads_logpdf, numbers
+from ..networks.forward import heads_logpdf, in_domain, numbers, of_bin
 from ..tracing import tensorflow
 
 __all__ = ["write_saved_model"]
@@ -33,29 +33,16 @@ __all__ = ["write_saved_model"]
 def _answers(ensemble: Ensemble, v: dict[str, Any]) -> Callable[[Any], dict[str, Any]]:
     """All outputs as tensors of theta, (n,) or with heads (n, H), from variables named as in `Ensemble.arrays`."""
     tf = tensorflow()
-    members, n_heads = heads_logpdf(ensemble, v), len(ensemble.outputs)
-
-    def in_domain(points: Any) -> Any:
-        theta = coordinates(points, v)
-        box = tf.reduce_all((theta >= v["domain/low"]) & (theta <= v["domain/high"]), axis=1)
-        white = (theta - v["domain/center"]) @ v["domain/whitening"]
-        return box & (tf.sqrt(tf.reduce_sum(white**2, axis=1)) <= v["domain/radius"])
-
-    def factor(logpdf: Any) -> Any:
-        """Of each head in the bin of its answer, (n, H)."""
-        edges = tf.reshape(v["calibration/edges"], [n_heads, -1])
-        place = tf.reduce_sum(tf.cast(logpdf[:, :, None] >= edges, tf.int32), axis=2)
-        n_bins = tf.size(v["calibration/factors"]) // n_heads
-        return tf.gather(v["calibration/factors"], place + n_bins * tf.range(n_heads))
+    members, known = heads_logpdf(ensemble, v), in_domain(v)
 
     def answers(theta: Any) -> dict[str, Any]:
         each = members(theta)
         logpdf, spread = tf.reduce_mean(each, axis=1), tf.math.reduce_std(each, axis=1)
-        error = factor(logpdf) * (spread + v["calibration/floor"])
+        error = of_bin(v, "calibration/factors", logpdf) * (spread + v["calibration/floor"])
         found = {"logpdf": logpdf, "spread": spread, "error": error}
         if not ensemble.heads:
             found = {name: value[:, 0] for name, value in found.items()}
-        return {**found, "in_domain": in_domain(theta)}
+        return {**found, "in_domain": known(theta, each)}
 
     return answers
 

@@ -163,11 +163,10 @@ def _onnx_gradient(f: _Folder) -> tuple[str, Numbers]:
 def _numpy(f: _Folder) -> tuple[str, Numbers]:
     ensemble, theta = f.onnx("model.onnx").ensemble, f.reference["theta"]
     members = ensemble.heads_logpdf(theta)
-    value, spread = members.mean(axis=1), members.std(axis=1)
-    error = [o.calibration.error(value[:, h], spread[:, h]) for h, o in enumerate(ensemble.outputs)]
+    value, error = members.mean(axis=1), ensemble.error(members)
     answers = {
         "logpdf": value if ensemble.heads else value[:, 0],
-        "error": np.stack(error, axis=1) if ensemble.heads else error[0],
+        "error": error if ensemble.heads else error[:, 0],
         "in_domain": ensemble.in_domain(theta),
     }
     return "the arrays in model.onnx, by NumPy alone", f.compare(answers, ensemble)

@@ -22,8 +22,6 @@ from .verify import N_DIFFERENCES, NotHere, Numbers, VerifyReport, checked, slop
 
 __all__ = ["verify_file"]
 
-N_POINTS = 200
-
 
 def _hash(path: Path) -> tuple[str, Numbers]:
     if not (path.parent / "manifest.json").is_file():
@@ -65,12 +63,8 @@ def _slopes(path: Path) -> tuple[str, Numbers]:
 
 
 def _inside(ensemble: Ensemble) -> np.ndarray:
-    """(n, d) points of the domain: its centre, and what a ray in a random direction meets on its way out."""
-    hull, rng = ensemble.hull, np.random.default_rng(0)
-    ray = rng.normal(size=(N_POINTS, hull.whitening.shape[1]))
-    length = hull.radius * rng.uniform(0, 1, N_POINTS) / np.linalg.norm(ray, axis=1)
-    theta = np.vstack([hull.center, hull.center + (ray * length[:, None]) @ np.linalg.pinv(hull.whitening)])
-    inside = theta[ensemble.in_domain(theta)]
+    """(n, d) points of the domain."""
+    inside = ensemble.some_inside()
     if not len(inside):
         raise IntegrityError("no point of its ellipsoid lies in its domain")
     return inside

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from ..accuracy import tolerance
-from ..ensemble import Baseline, Calibration, Domain, Ensemble, Features, Output
+from ..ensemble import Baseline, Ensemble, Features, Output
 from ..errors import TrainingError
+from ..guard import Calibration, Domain
 from ..members import Member
 from ..parameters import ParameterSpace
 from ..progress import progress_bar
@@ -214,7 +215,7 @@ def fit_ensemble(
             )
             members.append(member)
             histories.append(history)
-    none = Calibration(np.zeros(0), np.ones(1), 0.0)
+    none = Calibration(np.zeros(0), np.ones(1), 0.0, np.full(1, np.inf))
     outputs = tuple(
         Output(b, float(s), none, name) for b, s, name in zip(baselines, scales, heads or ("",), strict=True)
     )

@@ -15,7 +15,17 @@ from ..ensemble import Ensemble
 from ..members import EXCESS_KNEE, LEAKY_SLOPE, LOG_FLOOR, Layer, Member, pairs
 from ..tracing import tensorflow
 
-__all__ = ["coordinates", "functions", "guarded", "heads_logpdf", "members_logpdf", "monomials", "network", "numbers"]
+__all__ = [
+    "coordinates",
+    "functions",
+    "guarded",
+    "heads_logpdf",
+    "in_domain",
+    "members_logpdf",
+    "monomials",
+    "network",
+    "numbers",
+]
 
 Arrays = Mapping[str, Any]
 
@@ -126,15 +136,40 @@ def members_logpdf(ensemble: Ensemble, head: int = 0) -> Callable[[Any], Any]:
 
 
 def guarded(ensemble: Ensemble, head: int = 0) -> Callable[[Any], Any]:
-    """float64 theta (n, d) -> (n,) mean of the members for one head inside the domain, -inf outside; traceable."""
+    """float64 theta (n, d) -> (n,) mean of the members for one head in the domain, -inf outside; traceable."""
     tf = tensorflow()
-    members, domain, v = members_logpdf(ensemble, head), ensemble.domain, numbers(ensemble)
+    v = numbers(ensemble)
+    members, known = heads_logpdf(ensemble), in_domain(v)
 
     def logpdf(points: Any) -> Any:
-        theta = coordinates(points, v)
-        box = tf.reduce_all((theta >= domain.low) & (theta <= domain.high), axis=1)
-        distance = tf.reduce_sum(((theta - domain.center) @ domain.whitening) ** 2, axis=1)
-        inside = box & (distance <= domain.radius**2)
-        return tf.where(inside, tf.reduce_mean(members(points), axis=1), tf.constant(-np.inf, tf.float64))
+        each = members(points)
+        mean = tf.reduce_mean(each[:, :, head], axis=1)
+        return tf.where(known(points, each), mean, tf.constant(-np.inf, tf.float64))
 
     return logpdf
+
+
+def in_domain(v: Arrays) -> Callable[[Any, Any], Any]:
+    """Of points (n, d) and the members' answers there (n, K, H) -> (n,) bool, as `Ensemble.in_domain`; traceable."""
+    tf = tensorflow()
+
+    def known(points: Any, members: Any) -> Any:
+        theta = coordinates(points, v)
+        box = tf.reduce_all((theta >= v["domain/low"]) & (theta <= v["domain/high"]), axis=1)
+        white = (theta - v["domain/center"]) @ v["domain/whitening"]
+        ellipsoid = tf.sqrt(tf.reduce_sum(white**2, axis=1)) <= v["domain/radius"]
+        # the slope of a standard deviation is 0/0 where members agree to the last bit
+        each = tf.stop_gradient(members)
+        limits = of_bin(v, "calibration/limits", tf.reduce_mean(each, axis=1))
+        return box & ellipsoid & tf.reduce_all(tf.math.reduce_std(each, axis=1) <= limits, axis=1)
+
+    return known
+
+
+def of_bin(v: Arrays, table: str, logpdf: Any) -> Any:
+    """(n, H) entries of a table with a row for each head, in the calibration bins of its answers (n, H)."""
+    tf = tensorflow()
+    n_heads = logpdf.shape[1]
+    edges = tf.reshape(v["calibration/edges"], [n_heads, -1])
+    place = tf.reduce_sum(tf.cast(logpdf[:, :, None] >= edges, tf.int32), axis=2)
+    return tf.gather(v[table], place + tf.size(v[table]) // n_heads * tf.range(n_heads))

@@ -9,17 +9,25 @@ The floor says how far the spread is to be believed: large where it says nothing
 Errors grow fast where the answer is low and shrink fast near the maximum, so bins halve in content towards both ends:
 they end at the quantiles ..., 1/8, 1/4, 1/2, 3/4, 7/8, ... as far as a bin has 30 points (its coverage is then known to
 0.05), which five bins of equal content get wrong by 0.17 in the lowest twentieth of an effective-theory fit.
+
+A factor learned from spreads s_i says nothing of a spread far above all of them. A new point of the same distribution
+is above the largest of n with probability 1 / (n + 1); beyond twice the largest in its bin and the two beside it the
+band is not stated.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from ..ensemble import Calibration
+from ..guard import Calibration
 
 __all__ = ["conformal", "coverage"]
 
 MINIMUM_ROWS = 30
+DISAGREEMENT = 2.0
+"""Largest spread of which a band is stated, in units of the largest one among calibration points of like answer."""
 FLOORS = (0.1, 0.5, 2.0, 8.0)
 """Tried floors, in median deviations: the one of the narrowest bands wins."""
 
@@ -38,7 +46,8 @@ def conformal(answer: np.ndarray, spread: np.ndarray, truth: np.ndarray, level: 
     typical = max(float(np.median(deviation[choosing])), 1e-9)
     trials = [_factors(answer, spread, deviation, choosing, f * typical, level) for f in FLOORS]
     floor = min(trials, key=lambda c: float(c.error(answer, spread)[choosing].mean())).floor
-    return _factors(answer, spread, deviation, calibrating, floor, level)
+    found = _factors(answer, spread, deviation, calibrating, floor, level)
+    return replace(found, limits=_limits(found.bins(answer), spread, len(found.factors)))
 
 
 def _factors(
@@ -57,7 +66,14 @@ def _factors(
         ranked = np.sort(score[where == b])
         rank = int(np.ceil((len(ranked) + 1) * level))
         factors.append(ranked[rank - 1] if rank <= len(ranked) else np.inf)
-    return Calibration(edges, np.array(factors), floor)
+    return Calibration(edges, np.array(factors), floor, np.full(len(factors), np.inf))
+
+
+def _limits(bins: np.ndarray, spread: np.ndarray, n_bins: int) -> np.ndarray:
+    """(B,) largest spreads that the factors know; those next to a bin count, so that few rows do not decide alone."""
+    largest = np.array([spread[bins == b].max(initial=0.0) for b in range(n_bins)])
+    around = np.pad(largest, 1)
+    return DISAGREEMENT * np.max([around[:-2], largest, around[2:]], axis=0)
 
 
 def _shares(n: int) -> np.ndarray:

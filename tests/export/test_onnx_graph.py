@@ -7,9 +7,10 @@ import onnx
 import pytest
 from surrogates import FORMS, headed_ensemble, points, random_ensemble
 
-from dnnlikelihood.ensemble import ACTIVATIONS, Calibration
+from dnnlikelihood.ensemble import ACTIVATIONS
 from dnnlikelihood.export.onnx_graph import IR_VERSION, OPSET, write_onnx
 from dnnlikelihood.export.runtimes import OPERATORS, OnnxModel
+from dnnlikelihood.guard import Calibration
 
 
 def exported(ensemble, tmp_path, *, gradient=True):
@@ -36,7 +37,7 @@ def test_outputs_are_those_of_the_arrays(tmp_path, activation, kinks, members):
     assert np.all(np.abs(answers["logpdf"] - value) < tolerance)
     assert np.all(np.abs(answers["spread"] - spread) < tolerance)
     assert np.all(np.abs(answers["error"] - ensemble.calibration.error(value, spread)) < 3 * tolerance)
-    assert np.array_equal(answers["in_domain"], ensemble.domain(theta))
+    assert np.array_equal(answers["in_domain"], ensemble.in_domain(theta))
     assert 0.05 < answers["in_domain"].mean() < 0.95, "the test must see both sides of the guard"
     assert answers["spread"].max() == 0 if members == 1 else answers["spread"].min() > 0
 
@@ -80,7 +81,9 @@ def test_the_file_holds_the_ensemble_to_the_last_bit(tmp_path):
 
 
 def test_one_bin_of_calibration_and_wide_members(tmp_path):
-    ensemble = calibrated(random_ensemble(kinks=0, widths=(8,)), Calibration(np.zeros(0), np.array([1.5]), 0.02))
+    ensemble = calibrated(
+        random_ensemble(kinks=0, widths=(8,)), Calibration(np.zeros(0), np.array([1.5]), 0.02, np.full(1, np.inf))
+    )
     theta = points(20)
     each = ensemble.members_logpdf(theta)
     answers = exported(ensemble, tmp_path)(theta)
@@ -92,7 +95,7 @@ def test_bin_edges_belong_to_the_bin_above(tmp_path):
     ensemble = random_ensemble(members=1)
     theta = points(1)
     value = exported(ensemble, tmp_path)(theta)["logpdf"]
-    on_edge = calibrated(ensemble, Calibration(value, np.array([1.0, 9.0]), 0.1))
+    on_edge = calibrated(ensemble, Calibration(value, np.array([1.0, 9.0]), 0.1, np.full(2, np.inf)))
     assert np.allclose(exported(on_edge, tmp_path)(theta)["error"], 0.9)
 
 

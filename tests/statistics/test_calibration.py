@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from dnnlikelihood.ensemble import Calibration
+from dnnlikelihood.guard import Calibration
 from dnnlikelihood.statistics.calibration import conformal, coverage
 
 
@@ -46,7 +46,7 @@ def test_rare_low_answers_with_large_errors_are_covered_too():
 
 
 def test_the_bare_spread_does_not_cover():
-    naive = Calibration(np.zeros(0), np.array([1.645]), 0.0)
+    naive = Calibration(np.zeros(0), np.array([1.645]), 0.0, np.full(1, np.inf))
     assert coverage(naive, *rows(20000, 1)) < 0.85
 
 
@@ -63,3 +63,14 @@ def test_too_few_rows_promise_nothing():
     calibration = conformal(*rows(17, 3))
     assert np.isinf(calibration.factors).all()
     assert np.isfinite(conformal(*rows(18, 3)).factors).all()
+
+
+def test_a_spread_like_none_before_is_not_believed():
+    """Near the maximum members agree ten times better than below: what is usual there is a warning here."""
+    rng = np.random.default_rng(6)
+    answer = -rng.exponential(1.0, 4000)
+    spread = np.where(answer > -0.5, 0.01, 0.1) * rng.uniform(0.5, 1.5, 4000)
+    calibration = conformal(answer, spread, answer + spread * rng.normal(size=4000))
+    assert calibration.holds(answer, spread).all()
+    assert calibration.holds(np.array([-0.01, -3.0, -0.01]), np.array([0.02, 0.2, 0.2])).tolist() == [True, True, False]
+    assert not calibration.holds(np.array([50.0]), np.array([20.0]))[0]
