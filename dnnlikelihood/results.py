@@ -88,7 +88,8 @@ class Fit:
     value: np.ndarray
     """(n,) maximal log-density."""
     status: np.ndarray
-    """(n,) of str: "converged", "stalled" (no step improves, gradient not yet zero), "iterations", "outside"."""
+    """(n,) of str: "converged", "stalled" (no step improves, gradient not yet zero), "iterations", "outside"; of
+    scans and valleys also "edge" (the density ends where it still rises)."""
     gradient_norm: np.ndarray
     """(n,) Newton decrement sqrt(g^T H^-1 g) of the free coordinates: distance to the maximum in sigma."""
     iterations: np.ndarray
@@ -109,7 +110,7 @@ class Valleys:
     logpdf: np.ndarray
     """(m,)."""
     on_edge: np.ndarray
-    """(m,) bool: on a bound of a parameter, where the true maximum may lie beyond."""
+    """(m,) bool: on a bound of a parameter or at the end of the domain; the true maximum may lie beyond."""
     n_climbs: np.ndarray
     """(m,) how many climbs ended there: few say that there may be others nobody found."""
 
@@ -140,6 +141,13 @@ class ProfileScan:
     def tmu(self) -> np.ndarray:
         """(n,) t = 2 (max logpdf - profiled logpdf), not clipped: a negative value says that a fit went wrong."""
         return 2 * (float(self.bestfit.value[0]) - self.profiled_logpdf)
+
+    @property
+    def columns(self) -> list[int]:
+        """The k columns of theta that were scanned; points without an answer have no theta."""
+        known = np.isfinite(self.theta).all(axis=1)
+        same = self.theta[known, :, None] == self.points[known, None, :]
+        return np.argmax(same.all(axis=0), axis=0).tolist()
 
     def to_json(self) -> dict[str, Any]:
         """Points, values and statuses: what a log keeps."""

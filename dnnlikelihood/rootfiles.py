@@ -23,6 +23,7 @@ __all__ = ["CombineScan", "read_combine", "write_combine"]
 
 logger = logging.getLogger(__name__)
 TREE = "limit"
+TREES = ("TTree", "ROOT::RNTuple")
 FAILED = 9990.0
 """What Combine writes where it could not evaluate the likelihood."""
 BOOKKEEPING = (
@@ -123,8 +124,8 @@ def _pieces(path: Path, names: tuple[str, ...] | None, step: str) -> Iterator[tu
     except (ValueError, OSError, EOFError) as error:
         raise CorruptFile(f"{path} is no ROOT file that can be read ({str(error).splitlines()[0]})") from error
     with file:
-        if TREE not in file:
-            raise CorruptFile(f"{path} has no tree {TREE!r}; it holds {file.keys(cycle=False)[:8]}")
+        if file.classnames(cycle=False).get(TREE) not in TREES:
+            raise CorruptFile(f"{path} has no tree {TREE!r}; it holds {file.classnames(cycle=False)}")
         tree = file[TREE]
         branches = tree.keys(recursive=False)
         if names is None:

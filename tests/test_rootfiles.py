@@ -114,6 +114,10 @@ def test_what_is_no_scan_is_refused(tmp_path, scan):
         file["tree"] = {"x": np.zeros(3)}
     with pytest.raises(CorruptFile, match="limit"):
         read_combine(tmp_path / "other.root")
+    with uproot.recreate(tmp_path / "note.root") as file:
+        file["limit"] = "a string, no tree"
+    with pytest.raises(CorruptFile, match="TObjString"):
+        read_combine(tmp_path / "note.root")
     with pytest.raises(ShapeError, match="no usable row"):
         read_combine(broken(tmp_path / "failed.root", scan[0], np.full(2000, 9990.0)))
     with pytest.raises(ParameterError, match="deltaNLL"):

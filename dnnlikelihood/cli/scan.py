@@ -75,7 +75,7 @@ def scan(
     effective-theory fit; `eft` is the generated one. Every valley is followed; of one parameter, intervals come in as
     many pieces as there are valleys below the threshold. With --beside, each of the two begins at the valleys of both,
     and the plot of one parameter is drawn twice: from each curve's own minimum, and from that of the one beside. The
-    exit code is 1 if points have no answer.
+    exit code is 1 if points have no answer, or one at the edge of a surrogate's domain.
     """
     from ..inference import Inference
 
@@ -107,19 +107,18 @@ def scan(
 
 
 def _density(model: str) -> LogDensity:
-    """An effective-theory fit, generated or in a JSON file, as the profiled likelihood it is; else as everywhere."""
+    """An effective-theory fit, generated or in a JSON file, counts profiled over nuisances; else as everywhere."""
     from ..jsonfiles import read_json
+    from ..likelihood import Likelihood
+    from ..profiled import ProfiledLikelihood
     from .opening import density
 
     path = Path(model)
     if model == "eft":
-        from ..profiled import ProfiledLikelihood
-
         return ProfiledLikelihood.from_eft()
-    if path.suffix == ".json" and path.is_file() and not {"source"} & set(read_json(path)):
-        from ..profiled import ProfiledLikelihood
-
-        return ProfiledLikelihood.from_eft(path)
+    if path.suffix == ".json" and path.is_file() and "source" not in (document := read_json(path)):
+        gaussian = {"covariance", "ops"} & set(document)
+        return Likelihood.from_source("eft_gaussian", document=model) if gaussian else ProfiledLikelihood.from_eft(path)
     return density(model)
 
 

@@ -72,7 +72,8 @@ def scan_lines(
         ax.set_visible(False)
     for ax in panels[::across]:
         ax.set_ylabel(r"$2\,\Delta\mathrm{NLL}$")
-    panels[0].legend(loc="upper center", fontsize=9)
+    if any(len(curves) > 1 for curves in scans.values()):
+        panels[0].legend(loc="upper center", fontsize=9)
     return figure
 
 
@@ -133,6 +134,4 @@ def _contours(ax: Axes, origin: str, scan: ProfileScan, colour: Any, levels: Seq
         ax.contourf(x, y, t, [-np.inf, *heights], colors=[str(g) for g in greys])
     dashes = [DASHED[min(k, len(DASHED) - 1)] for k in range(len(heights))]
     ax.contour(x, y, t, heights, colors=[colour], linestyles=dashes, linewidths=1.3)
-    column = [int(np.argmax((scan.theta == scan.points[:, k : k + 1]).all(axis=0))) for k in range(2)]
-    best = scan.bestfit.theta[0]
-    ax.plot(best[column[0]], best[column[1]], "x" if filled else "+", color=colour, label=origin)
+    ax.plot(*scan.bestfit.theta[0, scan.columns], "x" if filled else "+", color=colour, label=origin)

@@ -62,7 +62,8 @@ class EftCounts:
         even, odd = 0.5 * (model.up + model.down), 0.5 * (model.up - model.down)
         self._bent = np.flatnonzero(np.any(odd != 0, axis=(1, 2)))
         """Nuisances whose effect is not symmetric."""
-        self._even, self._odd = even.reshape(k, -1), odd[self._bent].reshape(len(self._bent), -1)
+        columns = model.rate.size
+        self._even, self._odd = even.reshape(k, columns), odd[self._bent].reshape(len(self._bent), columns)
         both = np.concatenate([even, odd[self._bent]])
         self._slopes = np.ascontiguousarray(both.transpose(1, 2, 0))
         """(B, P, k + bent)."""
@@ -119,11 +120,10 @@ class EftCounts:
         n = len(nu)
         yields = (weights[:, :, None] * held * self._factors(nu)).reshape(n, -1)
         slopes = np.broadcast_to(self._even, (n, *self._even.shape)).copy()
-        if len(self._bent):
-            root = self._bend(nu)[1]
-            slopes[:, self._bent] += (nu[:, self._bent] / root)[:, :, None] * self._odd
+        root = self._bend(nu)[1]
+        slopes[:, self._bent] += (nu[:, self._bent] / root)[:, :, None] * self._odd
         out = np.zeros((n, nu.shape[1], nu.shape[1]))
-        for i in range(0, slopes.shape[2], step := max(1, UNTHREADED // nu.shape[1] ** 2)):
+        for i in range(0, slopes.shape[2], step := max(1, UNTHREADED // max(nu.shape[1] ** 2, 1))):
             some = slopes[:, :, i : i + step]
             out += (some * yields[:, None, i : i + step]) @ some.transpose(0, 2, 1)
         out[:, self._bent, self._bent] += BEND**2 / root**3 * (yields @ self._odd.T)

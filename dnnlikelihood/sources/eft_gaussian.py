@@ -30,7 +30,7 @@ class EftGaussian:
     Raises:
         ShapeError: arrays that do not fit each other, or numbers that are not finite.
         LikelihoodError: a covariance that is not symmetric and positive definite.
-        ParameterError: names that are not unique, or bounds that are none.
+        ParameterError: names that are not unique, bounds that are none, or a coefficient that changes no prediction.
     """
 
     coefficients: tuple[str, ...]
@@ -63,6 +63,9 @@ class EftGaussian:
             raise LikelihoodError(f"{self.name}: the covariance is not symmetric")
         if not (scale > 0).all() or np.linalg.eigvalsh(self.covariance / np.outer(scale, scale))[0] <= 0:
             raise LikelihoodError(f"{self.name}: the covariance is not positive definite")
+        idle = [name for i, name in enumerate(self.coefficients) if not self._moves(i)]
+        if idle:
+            raise ParameterError(f"{self.name}: no prediction depends on the coefficients {idle}; leave them out")
         self.pois  # noqa: B018 - raises on names and bounds that are none
 
     @cached_property
@@ -75,6 +78,10 @@ class EftGaussian:
     def parameters(self) -> ParameterSpace:
         """The coefficients: there is nothing else."""
         return self.pois
+
+    def _moves(self, i: int) -> bool:
+        """Whether any prediction depends on a coefficient."""
+        return bool(self.linear[:, i].any() or self.quadratic[:, i].any())
 
     @cached_property
     def root(self) -> np.ndarray:

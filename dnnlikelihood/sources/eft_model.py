@@ -57,7 +57,7 @@ class EftModel:
         ShapeError: arrays that do not fit each other, or numbers that are not finite.
         LikelihoodError: negative counts or rates, structure constants that are not positive semi-definite, or a bin
             that expects nothing (a yield that is not positive) without new physics.
-        ParameterError: names that are not unique, or bounds that are none.
+        ParameterError: names that are not unique, bounds that are none, or a coefficient that changes no yield.
     """
 
     coefficients: tuple[str, ...]
@@ -106,6 +106,9 @@ class EftModel:
         unknown = sorted(set(self.signals) - set(self.processes))
         if unknown:
             raise ParameterError(f"{self.name}: signals {unknown} are not among the processes {list(self.processes)}")
+        untouched = [name for i, name in enumerate(self.coefficients, 1) if not self.structure[:, :, i].any()]
+        if untouched:
+            raise ParameterError(f"{self.name}: no yield depends on the coefficients {untouched}; leave them out")
         self.parameters  # noqa: B018 - raises on names and bounds that are none
         self._check_positive()
 

@@ -52,17 +52,12 @@ def scan_interval(
         if short.any():
             reach, edges = np.where(short, 2 * reach, reach), None
             continue
-        found = interval(x, t, float(known.bestfit.theta[0, _column(known)]), level)
+        found = interval(x, t, float(known.bestfit.theta[0, known.columns[0]]), level)
         previous, edges = edges, np.array([[p.low, p.high] for p in found]).ravel()
         same = previous is not None and len(previous) == len(edges)
         if same and np.abs(edges - previous).max() < SETTLED * (edges[-1] - edges[0]):
             return found
     raise NotConverged(f"the interval of {known.names[0]!r} did not settle; look at the scan (evidence)", known)
-
-
-def _column(scan: ProfileScan) -> int:
-    """Which column of theta was scanned."""
-    return int(np.argmax((scan.theta == scan.points[:, :1]).all(axis=0)))
 
 
 def _unseen(new: np.ndarray, old: np.ndarray) -> np.ndarray:

@@ -75,18 +75,8 @@ def _of(scan: ProfileScan, points: np.ndarray, value: np.ndarray, theta: np.ndar
     return ProfileScan(scan.names, points, value, theta, status, scan.bestfit)
 
 
-def _best(scan: ProfileScan, column: int) -> float:
-    return float(scan.bestfit.theta[0, column])
-
-
 def _intervals(scan: ProfileScan, level: float) -> tuple[Interval, ...]:
-    column = _column(scan)
-    return interval(scan.points[:, 0], scan.tmu, _best(scan, column), level)
-
-
-def _column(scan: ProfileScan) -> int:
-    """Which column of theta was scanned."""
-    return int(np.argmax((scan.theta == scan.points[:, :1]).all(axis=0)))
+    return interval(scan.points[:, 0], scan.tmu, float(scan.bestfit.theta[0, scan.columns[0]]), level)
 
 
 def _crossings(scan: ProfileScan, levels: Sequence[float]) -> np.ndarray:
@@ -123,7 +113,7 @@ def _with_points(density: LogDensity, scan: ProfileScan, new: np.ndarray, *, fro
     new = new[(np.abs(new[:, None] - x).min(axis=1) > apart)]
     if not len(new):
         return scan
-    column = _column(scan)
+    column = scan.columns[0]
     if frozen:
         theta = np.tile(scan.theta[0], (len(new), 1))
         theta[:, column] = new

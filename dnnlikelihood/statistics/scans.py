@@ -81,11 +81,13 @@ def frozen_scan(density: LogDensity, names: str | Sequence[str], axes: Any, at: 
 
     Raises:
         DomainError: it is defined nowhere on the scan.
+        ParameterError: the others are frozen out of their ranges.
     """
     labels, values = _axes(density, names, axes)
     columns, points = density.parameters.indices(labels), _grid(values)
     theta = np.tile(density.points(at)[0], (len(points), 1))
     theta[:, columns] = points
+    _check_frozen(density, labels, theta[0])
     value = density.logpdf(theta)
     _answered(value, labels, points)
     status = np.where(np.isfinite(value), "converged", "outside")
@@ -96,6 +98,13 @@ def frozen_scan(density: LogDensity, names: str | Sequence[str], axes: Any, at: 
     lower[:, columns], upper[:, columns] = low[columns], high[columns]
     fit = climb(density, start, lower, upper)
     return ProfileScan(labels, points, value, theta, status, _best(fit))
+
+
+def _check_frozen(density: LogDensity, labels: Sequence[str], point: np.ndarray) -> None:
+    """Raise ParameterError if a parameter that is not scanned lies outside its range."""
+    for name, x, low, high in zip(density.parameters.names, point, *limits(density), strict=True):
+        if name not in labels and not low <= x <= high:
+            raise ParameterError(f"{name!r} is frozen at {x:g}, outside its range [{low:g}, {high:g}]")
 
 
 def _answered(value: np.ndarray, labels: Sequence[str], points: np.ndarray) -> None:
@@ -148,7 +157,6 @@ def profiled_scan(
         scan.begin(known, on)
         while scan.refine(on):
             pass
-    _answered(scan.value, labels, _grid(values))
     best = maximum(density, known.theta[:1])
     top = int(np.argmax(scan.value))
     if scan.value.ravel()[top] > best.value[0] + density.rounding:
@@ -171,7 +179,7 @@ class _Grid:
     """Solutions on the nodes of a grid, filled from coarse to fine."""
 
     def __init__(self, density: LogDensity, labels: Sequence[str], axes: list[np.ndarray]) -> None:
-        self.density, self.axes = density, axes
+        self.density, self.labels, self.axes = density, labels, axes
         self.columns = density.parameters.indices(labels)
         self.shape = tuple(len(a) for a in axes)
         self.theta = np.full((*self.shape, len(density.parameters)), np.nan)
@@ -212,6 +220,7 @@ class _Grid:
         held = np.zeros((len(nodes), len(self.lower)), bool)
         held[:, self.columns] = True
         self._keep(nodes, held_maxima(self.density, self._at(nodes, offered), held, TRIED, tolerance=TOLERANCE))
+        _answered(self.value, self.labels, _grid(self.axes))
         self._spread(nodes)
         advance(len(nodes))
 

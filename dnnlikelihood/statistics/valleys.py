@@ -8,7 +8,8 @@ so that near and far are both searched. From the highest valleys then one coordi
 range, and every crest on these lines is climbed too, until no new valley is among the highest: where random starts in
 16 dimensions meet the deepest valley once in fifty climbs, crests meet it in every fourth. Two ends are one valley if,
 in the metric K = -Hessian of the higher, they lie within a tenth of a standard deviation; ends on a bound of the box
-are kept and said to be there.
+are kept and said to be there. So are those where the density itself ends while it still rises, as a surrogate may at
+the end of its domain: their climbs have the status "edge".
 """
 
 from __future__ import annotations
@@ -39,6 +40,10 @@ ROUNDS = 4
 """Of lines, at most."""
 ROUNDED = 1e-8
 """Nats within which two ends are equally high."""
+BESIDE = 1e-3
+"""Share of an uphill step within which the density ends, if a climb has come to its edge."""
+RISING = 1e-3
+"""Nats that such a step would gain; what gains less has arrived, wherever the density ends."""
 
 
 def climb(
@@ -74,7 +79,22 @@ def climb(
                 **options,
             )
         )
-    return Fit(*(np.concatenate([getattr(p, name) for p in parts]) for name in Fit.__dataclass_fields__))
+    fit = Fit(*(np.concatenate([getattr(p, name) for p in parts]) for name in Fit.__dataclass_fields__))
+    return _with_edges(density, fit, lower, upper)
+
+
+def _with_edges(density: LogDensity, fit: Fit, lower: np.ndarray, upper: np.ndarray) -> Fit:
+    """The fits, those of status "edge" that no step improved because the density ends uphill of them."""
+    rows = np.flatnonzero(fit.status == "stalled")
+    if not len(rows):
+        return fit
+    theta, low, high = fit.theta[rows], lower[rows], upper[rows]
+    _, grad, hess = density.logpdf_grad_hess(theta)
+    scale = np.maximum(np.abs(np.einsum("nii->ni", hess)), 1e-12)
+    step = np.clip(theta + BESIDE * grad / scale, low, high) - theta
+    ends = np.isneginf(density.logpdf(theta + step))
+    fit.status[rows[ends & ((grad * step).sum(axis=1) > BESIDE * RISING)]] = "edge"
+    return fit
 
 
 def best_of_rivals(fit: Fit, rivals: np.ndarray) -> Fit:
@@ -161,7 +181,7 @@ def valleys(density: LogDensity, n_starts: int = 64, *, seed: int = 1, starts: A
 
 
 def _arrived(fit: Fit) -> np.ndarray:
-    return np.isin(fit.status, ("converged", "stalled")) & np.isfinite(fit.value)
+    return np.isin(fit.status, ("converged", "stalled", "edge")) & np.isfinite(fit.value)
 
 
 def _joined(a: Fit, b: Fit) -> Fit:
@@ -208,4 +228,4 @@ def _distinct(density: LogDensity, fit: Fit) -> Valleys:
     lower, upper = limits(density)
     theta = fit.theta[chosen]
     on_edge = (np.isclose(theta, lower, rtol=0, atol=1e-9) | np.isclose(theta, upper, rtol=0, atol=1e-9)).any(axis=1)
-    return Valleys(theta, fit.value[chosen], on_edge, ends)
+    return Valleys(theta, fit.value[chosen], on_edge | (fit.status[chosen] == "edge"), ends)

@@ -76,3 +76,19 @@ def test_without_a_folder_answers_are_shown_and_nothing_is_written(run, model, t
     )
     assert "[-0.5" in shown.stdout
     assert list(tmp_path.iterdir()) == [model]
+
+
+def test_measurements_of_an_effective_theory_fit(run, tmp_path):
+    """y = 1 +- 0.5 for t = c, and for a d that is uncorrelated: the interval is 1 +- 0.5."""
+    document = {
+        "schema": "eft_gaussian/1", "name": "two", "data": [1.0, 0.0], "standard_model": [0.0, 0.0],
+        "coefficients": [{"name": n, "low": -3.0, "high": 4.0} for n in "cd"], "covariance": [[0.25, 0.0], [0.0, 1.0]],
+        "linear": {"c": [1.0, 0.0], "d": [0.0, 1.0]}, "quadratic": {},
+    }  # fmt: skip
+    (tmp_path / "fit.json").write_text(json.dumps(document))
+    found = json.loads(run("scan", tmp_path / "fit.json", "--parameter", "c", "--json", "--no-progress").stdout)
+    low, high, *_ = first(found, "intervals(c, profiled)")["intervals"]["0.6827"][0]
+    assert (low, high) == pytest.approx((0.5, 1.5), abs=1e-3)
+    del document["linear"]["d"]
+    (tmp_path / "fit.json").write_text(json.dumps(document))
+    assert "no prediction depends on" in run("scan", tmp_path / "fit.json", "--parameter", "c", code=2).stderr

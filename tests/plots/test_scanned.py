@@ -64,3 +64,14 @@ def test_three_regions_are_drawn_and_named():
     np.testing.assert_allclose(radii, np.sqrt([2.2958, 6.18, 11.83]), rtol=0.02)
     legend = [t.get_text() for t in figure.legends[0].get_texts()]
     assert sorted(legend) == sorted(["exact", "68.27 %", "95.45 %", "99.73 %"])
+
+
+def test_the_best_fit_is_marked_where_some_points_have_no_answer():
+    """Such points have no maximiser, and a surrogate's planes have some."""
+    scan = plane()
+    theta = np.insert(scan.points, 0, 5.0, axis=1)
+    value, theta[:7] = scan.profiled_logpdf.copy(), np.nan
+    value[:7] = -np.inf
+    best = Fit(np.array([[5.0, 0.5, -0.25]]), np.zeros(1), np.array(["converged"]), *[np.zeros(1)] * 2)
+    ax = plots.scan_contours([{"exact": ProfileScan(scan.names, scan.points, value, theta, scan.status, best)}]).axes[0]
+    assert [line.get_xydata().tolist() for line in ax.lines if line.get_label() == "exact"] == [[[0.5, -0.25]]]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import poisson
 
 from dnnlikelihood.errors import ConfigError, LikelihoodError, MissingArtifact, ParameterError, SchemaError, ShapeError
 from dnnlikelihood.likelihood import Likelihood
@@ -113,6 +114,22 @@ def test_derivatives_are_those_of_the_yields(rng):
         np.testing.assert_allclose(by_c[:, :, i], (up - down) / (2 * h), rtol=1e-5, atol=1e-4)
         up, down = (sum_of(counts.inputs_jacobian(c + s * d, t)) for s in (1, -1))
         np.testing.assert_allclose(both[:, i], (up - down) / (2 * h), rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("kept", [3, 1, 0])
+def test_experiments_of_symmetric_effects_or_none(rng, kept):
+    """Most fits have no asymmetric effect; one without nuisances is a plain Poisson likelihood."""
+    model = small()
+    model = replace(model, nuisances=model.nuisances[:kept], up=model.up[:kept], down=model.up[:kept])
+    profiled, c = ProfiledLikelihood.from_eft(model), 0.5 * points(model, rng, 3)[0]
+    value, _, hess = profiled.logpdf_grad_hess(c)
+    for i in range(3):
+        step = 1e-3 * (model.high - model.low) * (np.arange(3) == i)
+        up, down = (profiled.logpdf_and_grad(c + s * step)[1] for s in (1, -1))
+        np.testing.assert_allclose(hess[:, i], (up - down) / (2 * step[i]), rtol=2e-3, atol=2e-4)
+    if not kept:
+        expected = np.array([plain_yields(model, row, np.zeros(0)) for row in c])
+        np.testing.assert_allclose(value, poisson.logpmf(model.observed, expected).sum(axis=1), rtol=1e-12)
 
 
 def test_the_profiled_likelihood_is_the_maximum_of_the_full_one(rng):
@@ -237,6 +254,10 @@ def test_bad_counts_are_refused():
         with pytest.raises(error, match=match):
             counts_from_json(document)
     model = small()
+    others = np.arange(4) != 2
+    alone = model.structure * others * others[:, None]
+    with pytest.raises(ParameterError, match=rf"no yield depends on.*{model.coefficients[1]}.*leave"):
+        replace(model, structure=alone)
     with pytest.raises(LikelihoodError, match="nothing is expected"):
         replace(model, rate=model.rate * (np.arange(10) != 4)[:, None])
 

@@ -103,3 +103,32 @@ def test_frozen_is_the_density_itself():
 def test_scans_that_are_refused(names, axes, error, message):
     with pytest.raises(error, match=message):
         profiled_scan(density(), names, axes)
+
+
+def test_others_frozen_out_of_their_range_are_refused():
+    with pytest.raises(ParameterError, match=r"'y' is frozen at 7, outside its range \[-6, 6\]"):
+        frozen_scan(density(), "c", np.arange(3.0), [0, 0, 0, 0, 9, 7])
+
+
+class Cut(Likelihood):
+    """A density that ends at c = -0.5, between its two valleys, as a surrogate does that was taught one side."""
+
+    def _inside(self, theta):
+        return theta[:, 4] > -0.5
+
+
+def test_where_a_density_ends_before_its_maximum_is_said():
+    space = density().parameters
+    cut = Cut(lambda t: double_well(t)[0], space, gradient=lambda t: double_well(t)[1])
+    found = valleys(cut, 32)
+    np.testing.assert_allclose(found.theta[0, 4], 1.0 - TILT / (8 * DEPTH), atol=0.01)
+    assert not found.on_edge[0]
+    beyond = found.theta[:, 4] < 0
+    assert beyond.any()
+    assert found.on_edge[beyond].all()
+    x = np.linspace(-2.5, 2.5, 51)
+    scan = profiled_scan(cut, "x2", x, known=found)
+    inside = exact(x[:, None], [2]) - scan.profiled_logpdf < 1e-5
+    assert set(scan.status[inside]) == {"converged"}
+    assert set(scan.status[~inside]) <= {"edge", "converged"}
+    assert (scan.status == "edge").any()
