@@ -111,9 +111,13 @@ def _accuracy(name: str, learned: LearnedProfiled, cpu: dict[str, float]) -> Ite
         "own posterior": 0.99,
         "own profile minimisers": 0.99,
     }
+    refused = learned.summary["refused"]
     for where, target in wanted.items():
         value, n = share[where]
         how = f"{ACCURATE}; {n} points, {fits} fits made, active rounds and the search for valleys included"
+        if where in refused:
+            value *= 1 - refused[where]
+            how += f"; a share of {refused[where]:.2g} was refused and counts as wrong"
         peer = {"peer": CMS, "peer_value": 0.99} if where == "held out" else {}
         yield Claim(
             claim=f"Accuracy, {where}, {name}",
@@ -286,13 +290,10 @@ def smefit_claims(path: Path, n_rows: int, n_shown: int) -> list[Claim]:
     model = DnnLik.fit(lessons(lesson.data), recipe, progress=False)
     minutes = sum(sum(h["cpu_seconds"]) for h in model.history) / 60
     theta = first_design(truth, lesson.valleys, 4000, 1001, config.reach)
-    theta = theta[model.in_domain(theta)]
     exact, answer = truth.logpdf(theta), model.members_logpdf(theta).mean(axis=1)
-    top = float(lesson.valleys.logpdf[0])
-    right, low = accurate(answer, exact, top), top - exact < 10
-    how = (
-        f"{ACCURATE}; {len(theta)} held-out points, {n_rows} labels learned from, {minutes:.1f} CPU minutes of training"
-    )
+    top, inside = float(lesson.valleys.logpdf[0]), model.in_domain(theta)
+    right, low = accurate(answer, exact, top) & inside, top - exact < 10
+    how = f"{ACCURATE}; {len(theta)} held-out points, {(~inside).sum()} refused and so wrong, {n_rows} labels learned from, {minutes:.1f} CPU minutes of training"
     rows = {"held out": right, "held out, delta_nll < 10": right[low]}
     return [
         Claim(

@@ -76,12 +76,11 @@ def held_out(learned: LearnedProfiled) -> Data:
 
 
 def trained(rows: Data, recipe: DnnLikConfig, test: Data, folder: Path) -> tuple[float, float, float]:
-    """Shares of accurate answers, of all and where delta_nll < 10, and CPU minutes of training."""
+    """Shares of accurate answers, of all and where delta_nll < 10, and CPU minutes of training; refused is wrong."""
     model = DnnLik.fit(lessons(rows), recipe, folder=folder, progress=False)
     minutes = sum(sum(h["cpu_seconds"]) for h in model.history) / 60
-    inside = model.in_domain(test.theta())
-    exact, top = test.logpdf()[inside], max(rows.logpdf().max(), test.logpdf().max())
-    right = accurate(model.members_logpdf(test.theta()[inside]).mean(axis=1), exact, top)
+    exact, top = test.logpdf(), max(rows.logpdf().max(), test.logpdf().max())
+    right = accurate(model.members_logpdf(test.theta()).mean(axis=1), exact, top) & model.in_domain(test.theta())
     return float(right.mean()), float(right[top - exact < 10].mean()), minutes
 
 

@@ -302,10 +302,12 @@ class _Rounds:
         return min(posterior, minimisers, own) >= c.target
 
     def _own_valleys(self, model: DnnLik, number: int) -> np.ndarray:
-        """(k, d) the surrogate's maxima up to the reach below the highest of them."""
-        starts = self.valleys.theta[model.support(self.valleys.theta)]
-        own = valleys(model, self.config.n_starts, seed=self.config.seed + number, starts=starts)
-        return own.theta[own.logpdf > own.logpdf[0] - self.config.reach]
+        """(k, d) each member's maxima up to the reach below its highest: alone, none is refused where others disagree."""
+        starts, found = self.valleys.theta[model.support(self.valleys.theta)], []
+        for k in range(len(model.ensemble.members)):
+            own = valleys(model.member(k), self.config.n_starts, seed=self.config.seed + number, starts=starts)
+            found.append(own.theta[own.logpdf > own.logpdf[0] - self.config.reach])
+        return np.concatenate(found)
 
     def _bridges(self, model: DnnLik, summits: Data, rng: np.random.Generator) -> np.ndarray:
         """Points on the lines from valleys that the truth does not have to those that it has."""

@@ -1,5 +1,7 @@
 """A surrogate's false valleys are found all over the box, labelled, and bridged to the true ones."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -37,6 +39,33 @@ class Hills(LogDensity):
     def members_logpdf(self, theta):
         return self._logpdf(theta)[:, None]
 
+    def member(self, k):
+        return self
+
+    @property
+    def ensemble(self):
+        return SimpleNamespace(members=(self,))
+
+
+class Two(Hills):
+    """The mean of two Hills, which ends where they differ by more than a nat, as a guarded ensemble does."""
+
+    def __init__(self, a, b):
+        super().__init__(a.centres, a.heights, a.widths)
+        self.members = a, b
+
+    def _logpdf_and_grad(self, theta):
+        (a, slope), (b, other) = (m._logpdf_and_grad(theta) for m in self.members)
+        agree = np.abs(a - b) < 1
+        return np.where(agree, (a + b) / 2, -np.inf), np.where(agree[:, None], (slope + other) / 2, 0.0)
+
+    def member(self, k):
+        return self.members[k]
+
+    @property
+    def ensemble(self):
+        return SimpleNamespace(members=self.members)
+
 
 @pytest.fixture
 def rounds():
@@ -61,6 +90,14 @@ def test_a_false_valley_is_found_and_bridged(rounds):
     assert along.min() < 0.1
     assert along.max() > 0.9
     np.testing.assert_allclose(bridges, TRUE + along[:, None] * (FALSE - TRUE), atol=0.1)
+
+
+def test_a_false_valley_that_the_guard_refuses_is_found_all_the_same(rounds):
+    """It hides nothing: the truth is asked there too, lest a deeper minimum be missed."""
+    one = Hills([TRUE], [0.0], [1.0])
+    pair = Two(one, Hills([TRUE, FALSE], [0.0, -1.0], [1.0, 0.5]))
+    assert np.isneginf(pair.logpdf(FALSE)).all()
+    assert np.abs(rounds._own_valleys(pair, 1) - FALSE).max(axis=1).min() < 0.1
 
 
 def test_what_the_truth_has_too_needs_no_bridge(rounds):
