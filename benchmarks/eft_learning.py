@@ -293,7 +293,8 @@ def smefit_claims(path: Path, n_rows: int, n_shown: int) -> list[Claim]:
     exact, answer = truth.logpdf(theta), model.members_logpdf(theta).mean(axis=1)
     top, inside = float(lesson.valleys.logpdf[0]), model.in_domain(theta)
     right, low = accurate(answer, exact, top) & inside, top - exact < 10
-    how = f"{ACCURATE}; {len(theta)} held-out points, {(~inside).sum()} refused and so wrong, {n_rows} labels learned from, {minutes:.1f} CPU minutes of training"
+    how = f"{ACCURATE}; {len(theta)} held-out points, {(~inside).sum()} refused and so wrong, {n_rows} labels learned "
+    how += f"from, {minutes:.1f} CPU minutes of training"
     rows = {"held out": right, "held out, delta_nll < 10": right[low]}
     return [
         Claim(

@@ -302,7 +302,7 @@ class _Rounds:
         return min(posterior, minimisers, own) >= c.target
 
     def _own_valleys(self, model: DnnLik, number: int) -> np.ndarray:
-        """(k, d) each member's maxima up to the reach below its highest: alone, none is refused where others disagree."""
+        """(k, d) each member's maxima up to the reach below its highest; alone, no other refuses it a point."""
         starts, found = self.valleys.theta[model.support(self.valleys.theta)], []
         for k in range(len(model.ensemble.members)):
             own = valleys(model.member(k), self.config.n_starts, seed=self.config.seed + number, starts=starts)
