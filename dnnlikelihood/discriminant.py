@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -37,7 +38,7 @@ from .discriminants.templates import Templates
 from .discriminants.trained import Trained, Transformed
 from .discriminants.trainers import AnyTrainer, BinCurve, bin_curve, mean_templates, name_of
 from .discriminants.trainers import trainer as trainer_of
-from .discriminants.uncertainty import ExpectedUncertainty, expected_uncertainty
+from .discriminants.uncertainty import ExpectedUncertainty, expected_uncertainty, summed_uncertainty
 from .discriminants.workspace import to_workspace
 from .errors import ConfigError, ShapeError
 from .jsonfiles import fingerprint, pretty, read_json
@@ -79,6 +80,7 @@ class DiscriminantConfig(Config):
         require(all(k >= 2 for k in self.n_bins), f"n_bins {self.n_bins} must be at least 2 each")
         require(self.n_repetitions >= 1, f"n_repetitions is {self.n_repetitions}, must be at least 1")
         require(self.n_folds in (1, 2), f"n_folds is {self.n_folds}, must be 1 or 2")
+        require(self.seed >= 0, f"seed is {self.seed}, must not be negative")
 
     def to_json(self) -> dict[str, Any]:
         """With the trainer's name."""
@@ -173,17 +175,11 @@ class Discriminant(Artifact):
         if config.n_folds == 2 and validation is not None:
             raise ConfigError("with two folds each network validates on its own half: leave validation out")
         parts = fold_models(model, validation, config.n_folds, config.seed)
-        trainer, curve = config.trainer, None
-        if config.n_bins:
-            curve = bin_curve(trainer, *_known(parts[0], config), config.n_bins, seed=config.seed, progress=progress)  # type: ignore[arg-type]
-            config = config.replace(trainer=trainer.replace(n_bins=curve.chosen), n_bins=())
         watched = [v.fingerprint for _, v in parts]
         request = {"config": config.to_json(), "model": model.fingerprint, "validation": watched}
-        if folder is None:
-            return cls._trained(Kept(None, request), config, parts, curve, model.fingerprint, progress=progress)
-        folder = Path(folder)
-        with lock(folder):
-            return cls._trained(Kept(folder, request), config, parts, curve, model.fingerprint, progress=progress)
+        folder = None if folder is None else Path(folder)
+        with nullcontext() if folder is None else lock(folder):
+            return cls._trained(Kept(folder, request), config, parts, model.fingerprint, progress=progress)
 
     @classmethod
     def _trained(
@@ -191,12 +187,17 @@ class Discriminant(Artifact):
         kept: Kept,
         config: DiscriminantConfig,
         parts: Sequence[tuple[EventModel, EventModel]],
-        curve: BinCurve | None,
         model: str,
         *,
         progress: bool,
     ) -> Self:
         trainer: AnyTrainer = config.trainer  # type: ignore[assignment]
+        candidates, seed, curve = config.n_bins, config.seed, None
+        if candidates:
+            first = _known(parts[0], config)
+            curve = kept.curve(lambda: bin_curve(trainer, *first, candidates, seed=seed, progress=progress))
+            trainer = trainer.replace(n_bins=curve.chosen)
+            config = config.replace(trainer=trainer, n_bins=())
         trainings, judged = [], []
         for r, row in enumerate(names(config.n_repetitions, config.n_folds)):
             seed = repetition_seed(config.seed, r)
@@ -204,18 +205,20 @@ class Discriminant(Artifact):
                 kept(name, trainer, *_known(part, config), seed, progress=progress)
                 for name, part in zip(row, parts, strict=True)
             ]
-            found = [expected_uncertainty(t.templates(w)) for t, (_, w) in zip(folds, parts, strict=True)]
             trainings.append(folds)
-            judged.append(float(np.mean([f.total.sum() for f in found])))
+            judged.append(
+                float(np.mean([summed_uncertainty(t.templates(w)) for t, (_, w) in zip(folds, parts, strict=True)]))
+            )
         made = cls(config, trainings, int(np.argmin(judged)), curve, model)
         every = [t for folds in trainings for t in folds]
+        known = [u if np.isfinite(u) else None for u in judged]
         made.log.record(
             "trained",
             id=made.fingerprint,
             parents=made.parents,
             seconds=sum(t.cpu_seconds for t in every),
             seed=config.seed,
-            numbers={"validation_uncertainty": judged, "chosen": made.chosen, "cpu_seconds": made.cpu_seconds},
+            numbers={"validation_uncertainty": known, "chosen": made.chosen, "cpu_seconds": made.cpu_seconds},
             warnings=list(dict.fromkeys(m for t in made.folds for m in t.messages)),
         )
         return made
@@ -315,19 +318,12 @@ class Discriminant(Artifact):
         return fingerprint([self.config.to_json(), list(self.parents), self.chosen, digest.hexdigest()])
 
     def _metadata(self) -> dict[str, Any]:
-        curve = None
-        if self.curve is not None:
-            curve = {
-                "n_bins": list(self.curve.n_bins),
-                "uncertainty": [u if np.isfinite(u) else None for u in self.curve.uncertainty],
-                "chosen": self.curve.chosen,
-            }
         return {
             "config": self.config.to_json(),
             "features": list(self.features),
             "n_bins": self.n_bins,
             "chosen": self.chosen,
-            "curve": curve,
+            "curve": None if self.curve is None else self.curve.to_json(),
         }
 
     def _write(self, folder: Path) -> None:
@@ -343,10 +339,6 @@ class Discriminant(Artifact):
         rows = names(config.n_repetitions, config.n_folds)
         for name in (name for row in rows for name in row):
             check_file(folder, f"{name}.npz")
-        found = metadata["curve"]
-        curve = None
-        if found is not None:
-            heights = tuple(np.inf if u is None else u for u in found["uncertainty"])
-            curve = BinCurve(tuple(found["n_bins"]), heights, found["chosen"])
+        curve = None if metadata["curve"] is None else BinCurve.from_json(metadata["curve"])
         trainings = [[read_training(folder, name) for name in row] for row in rows]
         return cls(config, trainings, metadata["chosen"], curve, *metadata["parents"])

@@ -6,11 +6,11 @@ import pytest
 from dnnlikelihood import Discriminant
 from dnnlikelihood.discriminant import DiscriminantConfig
 from dnnlikelihood.discriminants.efficient_score import EfficientScore
-from dnnlikelihood.discriminants.examples import shifted_gaussian, two_signals
+from dnnlikelihood.discriminants.examples import inferno, shifted_gaussian, two_signals
 from dnnlikelihood.discriminants.gradient import CrossEntropy, Inferno, Sannt
 from dnnlikelihood.discriminants.many_signals import many_signals
 from dnnlikelihood.discriminants.trainers import BinCurve
-from dnnlikelihood.errors import ArtifactExists, ConfigError, IntegrityError, ShapeError, StaleArtifact
+from dnnlikelihood.errors import ArtifactExists, ConfigError, IntegrityError, ShapeError, SingularFisher, StaleArtifact
 from dnnlikelihood.networks.descent import DescentConfig
 from dnnlikelihood.networks.heads_config import HeadsConfig
 
@@ -165,3 +165,35 @@ def test_its_workspace_is_a_likelihood(found, example, tmp_path):
     likelihood = Likelihood.from_workspace(path)
     assert likelihood.parameters.names[0] == "r" or "r" in likelihood.parameters.names
     assert "shift" in likelihood.parameters.names
+
+
+def test_a_score_that_is_no_number_is_refused(found):
+    """A value beyond float32, past every check of the events."""
+    with pytest.raises(ShapeError, match="event 1 with features"):
+        found.transform([[0.0, 0.0], [1e300, -1e300]])
+
+
+def test_a_killed_curve_continues_to_the_same_result(example, tmp_path):
+    trainer = EfficientScore(heads=HeadsConfig(widths=(8,), n_steps=40))
+    config = DiscriminantConfig(trainer=trainer, n_bins=(2, 4))
+    run = lambda: Discriminant.fit(example.train, config, folder=tmp_path / "kept", progress=False)
+    whole = run()
+    kept = (tmp_path / "kept" / "curve.json").stat().st_mtime_ns
+    (tmp_path / "kept" / "training-000-0.json").unlink()
+    again = run()
+    assert again.fingerprint == whole.fingerprint
+    assert again.curve == whole.curve
+    assert (tmp_path / "kept" / "curve.json").stat().st_mtime_ns == kept
+
+
+def test_bins_that_cannot_tell_free_nuisances_apart_are_not_chosen():
+    """Two bins, one signal strength, one free nuisance and a trend: three are needed."""
+    example = inferno(2, seed=1, n=1_500, n_test=1_500)
+    trainer = EfficientScore(heads=HeadsConfig(widths=(8,), n_steps=60))
+    config = DiscriminantConfig(trainer=trainer, n_bins=(2, 6))
+    chosen = Discriminant.fit(example.train, config, validation=example.validation, progress=False)
+    assert chosen.curve.uncertainty[0] == np.inf
+    assert chosen.n_bins == 6
+    two = Discriminant.fit(example.train, config.replace(n_bins=(), trainer=trainer.replace(n_bins=2)), progress=False)
+    with pytest.raises(SingularFisher, match="r_shift"):
+        _ = two.expected(example.test).total

@@ -108,7 +108,7 @@ def partition(
     """
     n = len(w)
     if not 1 <= n_bins <= n:
-        raise ConfigError(f"{n_bins} bins of {n} different scores: ask for 1 to {n}")
+        raise ConfigError(f"{n_bins} bins, but the score of these events is cut into {n} cells: ask for 1 to {n}")
     sums = [np.concatenate([[0.0], np.cumsum(a)]) for a in (w, t, v)]
     big_w, big_t, big_v = (s[None, :] - s[:, None] for s in sums)
     allowed = (big_w > 0) & (big_w**2 >= least_events * big_v) & (np.arange(n + 1)[:, None] < np.arange(n + 1))

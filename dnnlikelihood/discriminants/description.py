@@ -11,18 +11,21 @@
                    "tune": {"kind": "weights", "B": ["w_up", "w_down"]},
                    "lumi": {"kind": "normalisation", "S": [1.02, 0.98], "B": [1.02, 0.98]}}}
 
-Columns of "weights" nuisances are ratios to the nominal weight and lie in the file of the process. Paths are relative
-to the file of the description.
+Columns of "weights" nuisances are ratios to the nominal weight and lie in the file of the process; a nuisance whose
+"constraint" is null is free. Varied samples have tree and weights of their process unless they say otherwise. Paths
+are relative to the file of the description.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ..config import require
-from ..errors import ConfigError
+from ..errors import ConfigError, DnnLikelihoodError
+from ..jsonfiles import validate
 from .events import EventModel, Events, EventWeights, Normalisation, Process, ShiftedSamples
 from .examples import Example, blobs, inferno, shifted_gaussian, two_signals
 from .higgsml import higgsml
@@ -49,25 +52,23 @@ def described(document: Mapping[str, Any], folder: Path, seed: int = 0, n_folds:
         n_folds: 2 deals nothing out, since every event is then judged by the network that has not seen it.
 
     Raises:
-        ConfigError: unknown keys or examples.
+        ConfigError: unknown examples or options, or nuisances of unknown processes.
+        SchemaError: fields that are missing, unknown or of another type.
         MissingArtifact, CorruptFile, ShapeError: files that are absent, unreadable or lack columns.
     """
     if "example" in document:
         options = {k: v for k, v in document.items() if k != "example"}
-        build: Callable[..., Example | EventModel] | None = EXAMPLES.get(
-            document["example"], REAL.get(document["example"])
-        )
-        if build is None:
-            raise ConfigError(f"no example {document['example']!r}; there are {sorted({*EXAMPLES, *REAL})}")
+        known: dict[str, Callable[..., Example | EventModel]] = {**EXAMPLES, **REAL}
+        name = document["example"]
+        require(isinstance(name, str) and name in known, f"no example {name!r}; there are {sorted(known)}")
         try:
-            found = build(**options)
-        except TypeError as error:
-            raise ConfigError(f"example {document['example']!r}: {error}") from None
+            found = known[name](**options)
+        except (TypeError, ValueError) as error:
+            if isinstance(error, DnnLikelihoodError):
+                raise
+            raise ConfigError(f"example {name!r}: {error}") from error
         return _dealt(found, seed, n_folds) if isinstance(found, EventModel) else found
-    unknown = sorted(set(document) - {"features", "processes", "nuisances"})
-    require(not unknown, f"events have no fields {unknown}; they are features, processes and nuisances")
-    for key in ("features", "processes"):
-        require(bool(document.get(key)), f"events without {key}: give an example, or features and processes")
+    validate(document, "events", "events")
     files = _Files(folder, tuple(document["features"]))
     processes = tuple(
         Process(name, files.events(entry), poi=entry.get("poi")) for name, entry in document["processes"].items()
@@ -93,8 +94,6 @@ class _Files:
         self._folder, self._features = folder, features
 
     def events(self, entry: Mapping[str, Any]) -> Events:
-        unknown = sorted(set(entry) - {"file", "tree", "weights", "expected", "poi"})
-        require(not unknown and "file" in entry, f"a sample has a file, and no fields {unknown}")
         weights = entry.get("weights")
         columns = [*self._features, *([weights] if weights else [])]
         table = read_columns(self._folder / entry["file"], columns, tree=entry.get("tree"))
@@ -106,16 +105,24 @@ class _Files:
 
 
 def _nuisance(name: str, entry: dict[str, Any], files: _Files, processes: Mapping[str, Any]) -> Nuisance:
-    kind, constraint = entry.pop("kind", None), float(entry.pop("constraint", 1.0))
-    same = bool(entry.pop("same_events", False))
-    for process, pair in entry.items():
-        known = process in processes and isinstance(pair, list) and len(pair) == 2
-        require(known, f"nuisance {name!r}: {process!r} must be a process with a list of two, up and down")
+    kind, width, same = entry.pop("kind"), entry.pop("constraint", 1.0), entry.pop("same_events", False)
+    constraint = math.inf if width is None else width
+    unknown = sorted(set(entry) - set(processes))
+    require(not unknown, f"nuisance {name!r} varies {unknown}; the processes are {sorted(processes)}")
     if kind == "samples":
-        pairs = {process: (files.events(up), files.events(down)) for process, (up, down) in entry.items()}
+        pairs = {
+            process: tuple(files.events(_like(processes[process], sample, name)) for sample in pair)
+            for process, pair in entry.items()
+        }
         return ShiftedSamples(name, pairs, constraint=constraint, same_events=same)
     if kind == "weights":
         ratios = {process: tuple(files.columns(processes[process], pair)) for process, pair in entry.items()}
         return EventWeights(name, ratios, constraint=constraint)
-    require(kind == "normalisation", f"nuisance {name!r}: kind {kind!r} is none of samples, weights, normalisation")
     return Normalisation(name, {process: tuple(pair) for process, pair in entry.items()}, constraint=constraint)
+
+
+def _like(process: Mapping[str, Any], sample: Mapping[str, Any], nuisance: str) -> dict[str, Any]:
+    """A varied sample, read from the tree and with the weights of its process unless it says otherwise."""
+    scaled = "expected" in process and "expected" not in sample
+    require(not scaled, f"nuisance {nuisance!r}: its process is scaled to an expected yield; give {sample} one, too")
+    return {**{key: process[key] for key in ("tree", "weights") if key in process}, **sample}

@@ -38,7 +38,7 @@ from .nuisances import Normalisation
 from .tasks import FeatureTable, class_rows, ratio_rows, standardisation, trained_nuisances
 from .templates import Templates, fill
 from .trained import ClassBins, NearestBins, Network, Score, Trained
-from .uncertainty import ExpectedUncertainty, expected_uncertainty, from_fisher
+from .uncertainty import ExpectedUncertainty, expected_uncertainty, from_fisher, summed_uncertainty
 
 __all__ = ["EfficientScore", "learned_bound", "quantise", "score_components", "train_scores"]
 
@@ -214,7 +214,7 @@ def quantise(
     def binned(embedding: np.ndarray) -> tuple[float, Score, ClassBins | NearestBins]:
         score = projected(components, embedding)
         bins = _bins(seen, score, n_bins, np.random.default_rng([seed, 2]))
-        curve.append(_objective(watched.templates(score, bins)))
+        curve.append(summed_uncertainty(watched.templates(score, bins)))
         return curve[-1], score, bins
 
     embedding = _embedding(bound, statistics)
@@ -257,16 +257,6 @@ def _at_most(model: EventModel, rows: int, seed: int) -> EventModel:
             arrays |= {id(e.values): len(e) for e in model.varied(nuisance, process)}
     total = sum(arrays.values())
     return model if total <= rows else model.split(rows / total, seed)[0]
-
-
-def _objective(templates: Templates) -> float:
-    """Sum of Delta r; infinite where the bins cannot tell the parameters apart."""
-    from ..errors import SingularFisher
-
-    try:
-        return float(expected_uncertainty(templates, mc_statistics=True).total.sum())
-    except SingularFisher:
-        return np.inf
 
 
 def _embedding(uncertainty: ExpectedUncertainty, statistics: float) -> np.ndarray:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ConfigError, ShapeError
-from .nuisances import Events, EventWeights, Normalisation, Nuisance, Rows, ShiftedSamples
+from .nuisances import Deal, Events, EventWeights, Normalisation, Nuisance, Rows, ShiftedSamples
 
 __all__ = ["EventModel", "EventWeights", "Events", "Normalisation", "Nuisance", "Process", "ShiftedSamples"]
 
@@ -41,8 +41,10 @@ class Process:
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name.strip():
             raise ConfigError(f"a process needs a name, got {self.name!r}")
-        if self.poi is not None and not self.poi.strip():
-            raise ConfigError(f"process {self.name!r}: an empty poi; give a name, or None for a background")
+        if self.poi is not None and not (isinstance(self.poi, str) and self.poi.strip()):
+            raise ConfigError(f"process {self.name!r}: poi is {self.poi!r}; give a name, or None for a background")
+        if not isinstance(self.events, Events):
+            raise ShapeError(f"process {self.name!r}: events are {type(self.events).__name__}; make them by Events.of")
         self.events.check(f"process {self.name!r}")
         if not self.total > 0:
             raise ConfigError(
@@ -80,6 +82,10 @@ class EventModel:
     nuisances: tuple[Nuisance, ...] = ()
 
     def __post_init__(self) -> None:
+        for kind, given in ((Process, self.processes), (Nuisance, self.nuisances)):
+            strange = [type(one).__name__ for one in given if not isinstance(one, kind)]
+            if strange:
+                raise ConfigError(f"an event model is made of Process and Nuisance objects, not of {strange}")
         if not self.processes or not any(p.is_signal for p in self.processes):
             raise ConfigError("an event model needs at least one signal: a Process with a poi")
         for what, names in (("process", self.names), ("parameter", self.pois + self.nuisance_names)):
@@ -140,16 +146,22 @@ class EventModel:
         """
         if not 0 < fraction < 1:
             raise ConfigError(f"fraction is {fraction}, must lie between 0 and 1")
-        rng = np.random.default_rng(seed)
 
-        def deal(n: int) -> tuple[np.ndarray, np.ndarray]:
-            order, first = rng.permutation(n), round(fraction * n)
-            if not 0 < first < n:
-                raise ConfigError(f"a sample of {n} events cannot be split at {fraction}; simulate more")
-            return np.sort(order[:first]), np.sort(order[first:])
+        def dealer(*key: int) -> Deal:
+            rng = np.random.default_rng([seed, *key])
 
+            def deal(n: int) -> tuple[np.ndarray, np.ndarray]:
+                order, first = rng.permutation(n), round(fraction * n)
+                if not 0 < first < n:
+                    raise ConfigError(f"a sample of {n} events cannot be split at {fraction}; simulate more")
+                return np.sort(order[:first]), np.sort(order[first:])
+
+            return deal
+
+        deal = dealer()
         rows = {p.name: deal(len(p.events)) for p in self.processes}
-        others = [n.independent(deal) for n in self.nuisances]
+        # Each nuisance is dealt by its own name: a model with fewer of them must not deal training events as new ones.
+        others = [n.independent(dealer(*n.name.encode())) for n in self.nuisances]
         first, second = (
             self._part(
                 {name: r[side] for name, r in rows.items()}, [{k: r[side] for k, r in o.items()} for o in others]
@@ -214,15 +226,9 @@ def feature_array(events: Any, features: Sequence[str]) -> np.ndarray:
     Raises:
         ShapeError: missing features, another number of columns, or values that are not finite.
     """
-    names = tuple(features)
     if isinstance(events, Events):
-        return events.ordered(names, "the events").values
-    if hasattr(events, "keys"):
-        missing = [name for name in names if name not in set(events.keys())]
-        if missing:
-            raise ShapeError(f"the events have no features {missing}; columns are {[str(k) for k in events][:20]}")
-        events = np.stack([np.asarray(events[name], float) for name in names], axis=-1)
-    return Events.of(events, names).values
+        return events.ordered(features, "the events").values
+    return Events.of(events, features).values
 
 
 def _scale(weights: np.ndarray, rows: np.ndarray, name: str) -> float:

@@ -15,17 +15,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 
 from ..config import Config, require
+from ..errors import ConfigError
 from ..networks.descent import Descent, DescentConfig
 from ..networks.histograms import HistogramGradient, counted, hardened, in_classes, smoothed, softened
 from ..progress import progress_bar
 from ..tracing import tensorflow
-from .binning import equal_bins
+from .binning import LEAST_EVENTS, equal_bins
 from .events import EventModel
 from .objectives import Constrained, Drawn, Link, uncertainties
 from .tasks import standardisation
@@ -235,6 +236,12 @@ def _train(
     start = time.process_time()
     if validation is None:
         model, validation = model.split(1 - HELD_OUT, seed)
+    most = int(sum(p.events.effective_size for p in model.processes) / LEAST_EVENTS)
+    if form.bins.n_bins > most:
+        raise ConfigError(
+            f"{form.bins.n_bins} bins are more than the events support: their effective number allows {most}; use "
+            "fewer bins or simulate more"
+        )
     shift, scale = standardisation(model)
     drawn = Drawn(YieldRows.of(model, shift, scale), training.batch_size, seed)
     watched = Drawn(YieldRows.of(validation, shift, scale), WATCHED_BATCHES * training.batch_size, seed)
@@ -279,8 +286,6 @@ def _train(
 
 
 def _judged(trained: Trained, validation: EventModel, cpu_seconds: float) -> Trained:
-    from dataclasses import replace
-
     return replace(trained, messages=trained.templates(validation).messages, cpu_seconds=cpu_seconds)
 
 

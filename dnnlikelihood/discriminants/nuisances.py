@@ -8,6 +8,7 @@ normalisation       the nominal events with weights w kappa_up, w kappa_down
 from __future__ import annotations
 
 import math
+import numbers
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -60,19 +61,18 @@ class Events:
         >>> Events.of({"pt": [30.0, 40.0], "eta": [0.1, -1.0]}, ["eta", "pt"], expected=10).values[0].tolist()
         [0.1, 30.0]
         """
-        names = tuple(features)
-        if not names or len(set(names)) != len(names):
-            raise ShapeError(f"features {list(names)} must be one or more different names")
+        names = () if isinstance(features, str) else tuple(features)
+        if not names or len(set(names)) != len(names) or not all(isinstance(name, str) for name in names):
+            raise ShapeError(f"features {features!r} must be one or more different names")
         by_name = hasattr(table, "keys")
         if isinstance(weights, str):
             weights = _column(table, weights) if by_name else _no_columns(weights)
-        columns = np.stack([_column(table, name) for name in names], axis=-1) if by_name else table
-        values = _numbers(columns, "features")
+        values = _numbers(_columns(table, names) if by_name else table, "features")
         w = np.ones(len(values)) if weights is None else _numbers(weights, "weights").astype(float)
         if expected is not None:
             total = float(w.sum())
-            if not (math.isfinite(expected) and expected > 0 and total > 0):
-                raise ConfigError(f"weights that sum to {total:.6g} cannot be scaled to a yield of {expected}")
+            if not (_positive(expected) and total > 0):
+                raise ConfigError(f"weights that sum to {total:.6g} cannot be scaled to a yield of {expected!r}")
             w = w * (expected / total)
         events = cls(names, values, w)
         events.check("events", least=0)
@@ -139,10 +139,24 @@ class Events:
 
 
 def _column(table: Any, name: str) -> np.ndarray:
-    try:
-        return np.asarray(table[name])
-    except KeyError:
-        raise ShapeError(f"no column {name!r}; the table has {[str(k) for k in table][:20]}") from None
+    return _columns(table, (name,))[:, 0]
+
+
+def _columns(table: Any, names: Sequence[str]) -> np.ndarray:
+    """(n, m) of a mapping or DataFrame."""
+    known = [str(key) for key in table.keys()]  # noqa: SIM118 - DataFrames and mappings alike
+    missing = [name for name in names if name not in known]
+    if missing:
+        raise ShapeError(f"the events have no columns {missing}; the table has {known[:20]}")
+    columns = {name: np.asarray(table[name]) for name in names}
+    shapes = {name: column.shape for name, column in columns.items()}
+    if len(set(shapes.values())) > 1 or any(len(shape) != 1 for shape in shapes.values()):
+        raise ShapeError(f"columns must hold one number an event, equally many each; their shapes are {shapes}")
+    return np.stack(list(columns.values()), axis=-1)
+
+
+def _positive(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and 0 < float(value) < math.inf
 
 
 def _no_columns(name: str) -> Any:
@@ -150,9 +164,12 @@ def _no_columns(name: str) -> Any:
 
 
 def _numbers(values: Any, what: str) -> np.ndarray:
-    array = np.asarray(values)
-    if array.dtype.kind not in "fiub":
-        raise ShapeError(f"{what} must be real numbers, got {array.dtype}")
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise ShapeError(f"{what} must be an array of real numbers: {error}") from error
+    if array.dtype.kind not in "fiub" or not array.ndim:
+        raise ShapeError(f"{what} must be real numbers, one row an event, got {array.dtype} of shape {array.shape}")
     return array if array.dtype in (np.float32, np.float64) else array.astype(float)
 
 
@@ -174,10 +191,12 @@ class Nuisance(ABC):
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name.strip():
             raise ConfigError(f"a nuisance needs a name, got {self.name!r}")
-        if not self.constraint > 0:
-            raise ConfigError(f"nuisance {self.name!r}: constraint is {self.constraint}, must be > 0")
-        if not self.variations:
-            raise ConfigError(f"nuisance {self.name!r} has no variations; give those of at least one process")
+        if not (isinstance(self.constraint, numbers.Real) and float(self.constraint) > 0):
+            raise ConfigError(f"nuisance {self.name!r}: constraint is {self.constraint!r}, must be a number > 0")
+        if not isinstance(self.variations, Mapping) or not self.variations:
+            raise ConfigError(
+                f"nuisance {self.name!r} has no variations: give a pair (up, down) for a process at least"
+            )
         for process, pair in self.variations.items():
             if not (isinstance(pair, tuple | list) and len(pair) == 2 and all(side is not None for side in pair)):
                 raise ConfigError(f"{self._of(process)}: a variation is missing; give the pair (up, down)")
@@ -327,7 +346,7 @@ class Normalisation(Nuisance):
 
     def _ordered(self, events: Mapping[str, Events]) -> Nuisance:
         for process, (up, down) in self.variations.items():
-            if not all(isinstance(k, int | float | np.number) and math.isfinite(k) and k > 0 for k in (up, down)):
+            if not (_positive(up) and _positive(down)):
                 raise ConfigError(f"{self._of(process)}: kappas {up}, {down} must be positive numbers")
             if up == down:
                 raise self._same(process)

@@ -51,7 +51,7 @@ class Drawn:
         by_group: dict[int, Any] = {}
         for block, n, k in zip(self.rows.blocks, self._sizes, self._drawn, strict=True):
             if block.group not in by_group:
-                seed = tf.stack([tf.cast(step, tf.int32), self._seed * 4096 + block.group])
+                seed = tf.stack([tf.cast(step, tf.int64), self._seed * 4096 + block.group])
                 by_group[block.group] = tf.random.stateless_uniform([k], seed, maxval=n, dtype=tf.int32)
         return [by_group[block.group] for block in self.rows.blocks]
 

@@ -17,6 +17,7 @@ from ..npzfiles import read_npz
 
 __all__ = ["read_columns"]
 
+TREES = ("TTree", "TNtuple", "RNTuple")
 EXTRA = "pip install 'dnnlikelihood[discriminant]'"
 
 
@@ -42,10 +43,11 @@ def read_columns(path: str | Path, columns: Sequence[str], *, tree: str | None =
     readers = {".parquet": _parquet, ".csv": _csv, ".csv.gz": _csv, ".npz": _npz}
     if not path.exists():
         raise MissingArtifact(f"{path} does not exist")
-    if path.name.endswith(".root"):
+    ending = path.name.lower()
+    if ending.endswith(".root"):
         found = _root(path, names, tree)
     else:
-        reader = next((r for ending, r in readers.items() if path.name.endswith(ending)), None)
+        reader = next((r for known, r in readers.items() if ending.endswith(known)), None)
         if reader is None:
             raise ConfigError(f"{path.name} ends in none of .root, {', '.join(readers)}")
         found = reader(path, names)
@@ -77,7 +79,7 @@ def _parquet(path: Path, names: list[str]) -> dict[str, np.ndarray]:
         with parquet.ParquetFile(path) as file:
             _lacking(path, names, file.schema_arrow.names)
             table = file.read(columns=names)
-    except pyarrow.ArrowException as error:
+    except (OSError, pyarrow.ArrowException) as error:
         raise CorruptFile(f"{path} is not a readable Parquet file: {error}") from error
     return {name: table.column(name).to_numpy() for name in names}
 
@@ -90,10 +92,10 @@ def _root(path: Path, names: list[str], tree: str | None) -> dict[str, np.ndarra
     try:
         with uproot.open(path) as file:
             kinds = file.classnames().items()
-            trees = sorted({key.split(";")[0] for key, kind in kinds if "TTree" in kind or "RNTuple" in kind})
+            trees = sorted({key.split(";")[0] for key, kind in kinds if any(name in kind for name in TREES)})
             if tree is None and len(trees) != 1:
                 raise ConfigError(f"{path} holds the trees (or tuples) {trees}; name one with tree=")
-            chosen = tree or trees[0]
+            chosen = tree.split(";")[0] if tree else trees[0]
             if chosen not in trees:
                 raise ConfigError(f"{path} has no tree {chosen!r}; it has {trees}")
             _lacking(path, names, file[chosen].keys())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from ..npzfiles import read_npz, write_npz
 from ..store import write_text
 from .events import EventModel
 from .trained import Trained
-from .trainers import AnyTrainer
+from .trainers import AnyTrainer, BinCurve
 
 __all__ = ["Kept", "Spread", "fold_models", "read_training", "repetition_seed", "write_training"]
 
@@ -102,6 +102,17 @@ class Kept:
             write_text(path, document)
         elif canonical(read_json(path)) != canonical(request):
             raise StaleArtifact(f"{folder} holds trainings of another model or configuration; choose another folder")
+
+    def curve(self, make: Callable[[], BinCurve]) -> BinCurve:
+        """The validation curve, read or made."""
+        if self._folder is None:
+            return make()
+        path = self._folder / "curve.json"
+        if path.exists():
+            return BinCurve.from_json(read_json(path))
+        curve = make()
+        write_text(path, pretty(curve.to_json()))
+        return curve
 
     def __call__(
         self, name: str, trainer: AnyTrainer, train: EventModel, validation: EventModel, seed: int, *, progress: bool

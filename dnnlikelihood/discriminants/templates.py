@@ -20,6 +20,7 @@ __all__ = ["Templates", "fill"]
 
 MOST_MC_ERROR = 0.1
 MOST_SHIFT_NOISE = 0.25
+MOST_NAMED = 12
 BinIndex = Callable[[np.ndarray], np.ndarray]
 
 
@@ -111,7 +112,7 @@ class Templates:
         poor = np.flatnonzero(self.relative_mc_error > MOST_MC_ERROR)
         if len(poor):
             out.append(
-                f"finite simulation gives bins {poor.tolist()} an uncertainty of up to "
+                f"finite simulation gives {_bins(poor, self.n_bins)} an uncertainty of up to "
                 f"{self.relative_mc_error[poor].max():.0%}; count it (mc_statistics), or use fewer bins"
             )
         ratio = self.variance.sum(axis=0) / np.where(self.total > 0, self.total, np.nan)
@@ -150,7 +151,7 @@ class Templates:
         owner = np.maximum(np.searchsorted(full, np.arange(self.n_bins), side="right") - 1, 0)
         groups = [np.flatnonzero(owner == k).tolist() for k in range(len(full))]
         empty = sorted(set(range(self.n_bins)) - set(full.tolist()))
-        said = f"bins {empty} of {self.n_bins} expect nothing and were merged into their neighbours"
+        said = f"{_bins(empty, self.n_bins)} expect nothing and were merged into their neighbours"
         out = replace(self.grouped(groups), merged=(*self.merged, said))
         return out.without_empty_bins(least)
 
@@ -170,6 +171,16 @@ class Templates:
             shift_variance=np.concatenate([self.shift_variance, np.zeros_like(change)]),
             shape=np.append(self.shape, True),
         )
+
+
+def _bins(some: Sequence[int] | np.ndarray, n_bins: int) -> str:
+    """Their numbers, or how many they are.
+
+    >>> _bins([0, 3], 8)
+    'bins [0, 3] of 8'
+    """
+    few = len(some) <= MOST_NAMED
+    return f"bins {[int(k) for k in some]} of {n_bins}" if few else f"{len(some)} of {n_bins} bins"
 
 
 def fill(model: EventModel, bin_index: BinIndex, n_bins: int, *, merge: bool = True) -> Templates:

@@ -205,8 +205,19 @@ class Trained:
         Raises:
             ShapeError: missing features, another number of columns, or values that are not finite.
         """
-        score = self.score(self.network(feature_array(events, self.features)))
+        score = self._scored(feature_array(events, self.features))
         return Transformed(self.bins(score), score)
+
+    def _scored(self, values: np.ndarray) -> np.ndarray:
+        with np.errstate(over="ignore", invalid="ignore"):
+            score = self.score(self.network(values))
+        lost = np.flatnonzero(~np.isfinite(score).all(axis=1))
+        if len(lost):
+            raise ShapeError(
+                f"{len(lost)} events have no finite score, first of all event {lost[0]} with features "
+                f"{dict(zip(self.features, values[lost[0]].tolist(), strict=True))}; are some out of all range?"
+            )
+        return score
 
     def templates(self, model: EventModel, *, merge: bool = True) -> Templates:
         """Templates of a model in these bins, empty ones merged unless told otherwise.
@@ -221,7 +232,7 @@ class Trained:
         in_order = columns == list(range(len(columns)))
 
         def bin_index(values: np.ndarray) -> np.ndarray:
-            return self.bins(self.score(self.network(values if in_order else values[:, columns])))
+            return self.bins(self._scored(values if in_order else values[:, columns]))
 
         return fill(model, bin_index, self.n_bins, merge=merge)
 

@@ -13,7 +13,7 @@ from .efficient_score import EfficientScore, quantise, train_scores
 from .events import EventModel
 from .gradient import CrossEntropy, Inferno, KernelHistogram, Sannt
 from .templates import Templates
-from .uncertainty import expected_uncertainty
+from .uncertainty import summed_uncertainty
 
 __all__ = ["TRAINERS", "AnyTrainer", "BinCurve", "bin_curve", "mean_templates", "name_of", "trainer"]
 
@@ -80,6 +80,17 @@ class BinCurve:
         chosen = next(k for k, u in zip(n_bins, uncertainty, strict=True) if u <= (1 + tolerance) * best)
         return cls(tuple(n_bins), tuple(uncertainty), chosen)
 
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON object, null for what is infinite."""
+        heights = [u if np.isfinite(u) else None for u in self.uncertainty]
+        return {"n_bins": list(self.n_bins), "uncertainty": heights, "chosen": self.chosen}
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> BinCurve:
+        """Inverse of `to_json`."""
+        heights = tuple(np.inf if u is None else u for u in value["uncertainty"])
+        return cls(tuple(value["n_bins"]), heights, value["chosen"])
+
 
 def bin_curve(
     found: AnyTrainer,
@@ -112,7 +123,7 @@ def bin_curve(
                 one = quantise(network, model, validation, k, **options)  # type: ignore[arg-type]
             else:
                 one = found.replace(n_bins=k).fit(model, validation=validation, seed=seed, progress=progress)
-            return float(expected_uncertainty(one.templates(validation), mc_statistics=True).total.sum())
+            return summed_uncertainty(one.templates(validation))
         except ConfigError:
             return np.inf
 

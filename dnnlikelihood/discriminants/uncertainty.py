@@ -25,7 +25,14 @@ from ..errors import ShapeError, SingularFisher
 from ..tracing import tensorflow
 from .templates import Templates
 
-__all__ = ["ExpectedUncertainty", "differentiable", "expected_uncertainty", "from_fisher", "unbinned_bound"]
+__all__ = [
+    "ExpectedUncertainty",
+    "differentiable",
+    "expected_uncertainty",
+    "from_fisher",
+    "summed_uncertainty",
+    "unbinned_bound",
+]
 
 SINGULAR = 1e-12
 
@@ -113,6 +120,17 @@ def expected_uncertainty(
     return from_fisher(
         (jacobian / expected) @ jacobian.T, templates.poi_names, templates.nuisances, templates.constraints
     )
+
+
+def summed_uncertainty(templates: Templates) -> float:
+    """Sum of Delta r, finite simulation counted: what choices on validation events are made by.
+
+    Infinite where the bins cannot tell the parameters apart.
+    """
+    try:
+        return float(expected_uncertainty(templates, mc_statistics=True).total.sum())
+    except SingularFisher:
+        return np.inf
 
 
 def unbinned_bound(

@@ -139,8 +139,11 @@ class Descent:
             count = min(self._config.check_every, n_steps - done)
             value = float(stretch(tf.constant(done), tf.constant(count)))
             done += count
-            if not math.isfinite(value):
-                raise TrainingError(f"the loss is {value} after {done} steps; lower learning_rate, look for outliers")
+            if not (math.isfinite(value) and all(np.isfinite(w.numpy()).all() for w in self._trainable)):
+                raise TrainingError(
+                    f"loss or weights of the network are no numbers after {done} steps (loss {value}); lower "
+                    "learning_rate, look for outliers and for events of large negative weight"
+                )
             numbers = tuple(float(n) for n in watch())
             phase.steps.append(float(done))
             phase.losses.append(value)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 SHORT = {"widths": [16], "n_steps": 20, "pretraining_steps": 10, "learning_rate": 0.01}
+FILES = {"features": ["x"], "processes": {"S": {"file": "s.npz", "poi": "r"}, "B": {"file": "b.npz"}}}
 EXAMPLE = {"example": "shifted_gaussian", "seed": 1, "n": 2000, "n_test": 5000}
 
 
@@ -97,6 +98,14 @@ def test_real_events(run, config):
         ({"events": {"example": "nothing"}}, "no example"),
         ({"events": {"example": "inferno"}}, "benchmark"),
         ({"events": {"features": ["x"]}}, "processes"),
+        ({"events": FILES | {"features": "x"}}, "'x' is not of type 'array'"),
+        (
+            {"events": FILES | {"nuisances": {"n": {"kind": "samples", "same_events": "false"}}}},
+            "not of type 'boolean'",
+        ),
+        ({"events": FILES | {"nuisances": {"n": {"kind": "weights", "B": ["up"]}}}}, "too short"),
+        ({"events": FILES | {"nuisances": {"n": {"kind": "pull"}}}}, "'pull' is not one of"),
+        ({"events": EXAMPLE | {"seed": -1}}, "non-negative"),
         ({"events": {"example": "many_signals", "n_signals": 16}}, "choose 1 to 15"),
         ({"events": EXAMPLE, "discriminant": {"nuisances": ["pileup"]}}, "pileup"),
         ({"events": EXAMPLE, "discriminant": {"nuisances": "shift"}}, "must be a list"),

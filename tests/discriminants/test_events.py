@@ -142,3 +142,36 @@ def test_what_is_no_nuisance_is_refused(parts, rng):
         Normalisation("n", {"B": (1.1, 0.9)}, constraint=0.0)
     with pytest.raises(ConfigError, match="signal"):
         EventModel((Process("B", b),))
+
+
+def test_a_model_with_fewer_nuisances_deals_the_same_events(rng):
+    """Two folds judge what they have not seen, also when some of the nuisances are left out."""
+    s, b = sample(rng, 100), sample(rng, 300)
+    shift = lambda name: ShiftedSamples(name, {"B": (sample(rng, 170), sample(rng, 130))})
+    model = EventModel((Process("S", s, poi="r"), Process("B", b)), (shift("first"), shift("second")))
+    for seen, judged in zip(model.folds(5), model.only(["second"]).folds(5), strict=True):
+        for side in (0, 1):
+            trained_on = set(seen[0].nuisances[1].variations["B"][side].values[:, 0])
+            assert not trained_on & set(judged[1].nuisances[0].variations["B"][side].values[:, 0])
+
+
+@pytest.mark.parametrize(
+    ("make", "match"),
+    [
+        (lambda: Events.of({"a": [1.0, 2.0], "b": [1.0]}, NAMES), "equally many"),
+        (lambda: Events.of([[1.0, 2.0], [3.0]], NAMES), "array of real numbers"),
+        (lambda: Events.of(np.ones((3, 2)), NAMES, weights=2.0), "one row an event"),
+        (lambda: Events.of(np.ones((3, 2)), "ab"), "different names"),
+        (lambda: Events.of(np.ones((3, 2)), [0, 1]), "different names"),
+        (lambda: Events.of(np.ones((3, 2)), NAMES, expected="50"), "scaled"),
+        (lambda: feature_array({"a": ["x"], "b": [1.0]}, NAMES), "real numbers"),
+        (lambda: Process("S", np.ones((3, 2)), poi="r"), "Events.of"),
+        (lambda: Process("S", Events.of(np.ones((3, 2)), NAMES), poi=1), "poi is 1"),
+        (lambda: EventModel((Events.of(np.ones((3, 2)), NAMES),)), "Process and Nuisance"),
+        (lambda: Normalisation("n", {"B": (1.1, 0.9)}, constraint="wide"), "constraint is 'wide'"),
+        (lambda: Normalisation("n", (1.1, 0.9)), "has no variations"),
+    ],
+)
+def test_values_of_the_wrong_kind_are_named(make, match):
+    with pytest.raises((ShapeError, ConfigError), match=match):
+        make()

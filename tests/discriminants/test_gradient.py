@@ -10,8 +10,8 @@ from dnnlikelihood.discriminants.objectives import Constrained, Drawn, uncertain
 from dnnlikelihood.discriminants.templates import fill
 from dnnlikelihood.discriminants.uncertainty import expected_uncertainty
 from dnnlikelihood.discriminants.yields import YieldRows
-from dnnlikelihood.errors import ConfigError
-from dnnlikelihood.networks.descent import DescentConfig
+from dnnlikelihood.errors import ConfigError, TrainingError
+from dnnlikelihood.networks.descent import Descent, DescentConfig
 from dnnlikelihood.networks.histograms import counted, hardened, in_classes, smoothed
 from dnnlikelihood.tracing import tensorflow
 
@@ -162,3 +162,16 @@ def test_configurations_that_cannot_be():
         with pytest.raises(ConfigError):
             bad()
     assert Sannt.from_json(Sannt(n_bins=5).to_json()) == Sannt(n_bins=5)
+
+
+def test_what_cannot_be_trained_on_is_said(mixed):
+    with pytest.raises(ConfigError, match="bins are more than the events support"):
+        CrossEntropy(n_bins=500).fit(mixed, progress=False)
+
+
+def test_weights_that_are_no_numbers_end_the_training():
+    """sqrt(0 N(x)) is 0, and its gradient is no number: the loss alone does not show it."""
+    tf = tensorflow()
+    descent = Descent(1, 1, DescentConfig(widths=(4,), check_every=1), seed=0)
+    with pytest.raises(TrainingError, match="loss or weights"):
+        descent.run(lambda net, _: tf.sqrt(0.0 * tf.reduce_sum(net(tf.ones((3, 1))))), 1, lambda: [1.0], stops=False)

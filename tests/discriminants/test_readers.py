@@ -56,6 +56,15 @@ def test_files_that_are_not_there_or_not_known(tmp_path):
         read_columns(tmp_path / "events.txt", ["pt"])
 
 
+@pytest.mark.parametrize("ending", ["parquet", "root", "csv", "npz"])
+def test_a_folder_is_no_file_of_events(ending, tmp_path):
+    pytest.importorskip("pyarrow")
+    pytest.importorskip("uproot")
+    (tmp_path / f"events.{ending}").mkdir()
+    with pytest.raises(CorruptFile):
+        read_columns(tmp_path / f"events.{ending}", ["pt"])
+
+
 def test_a_root_file_with_two_trees_asks_which(columns, tmp_path):
     uproot = pytest.importorskip("uproot")
     with uproot.recreate(tmp_path / "e.root") as file:
