@@ -5,6 +5,7 @@ directions in which it lies too low. So every round trains a surrogate, draws wh
 
     posterior    exp(-delta_nll / T) of the surrogate, T = 1, 2, 4 ...
     minimisers   the others profiled at random values of one or two parameters, from all valleys
+    frozen       one or two parameters at random values, the others at 0 or in a valley, where draws never come
     valleys      the surrogate's own, climbed to from all over the box: it may have false ones where it was never taught
 
 has the truth label these points, measures the surrogate on them *before* it learns from them, and adds them, with
@@ -46,6 +47,7 @@ __all__ = [
     "accurate",
     "active_data",
     "drawn_in",
+    "frozen",
     "lessons",
     "own_minimisers",
     "own_posterior",
@@ -73,11 +75,14 @@ class ActiveConfig(Config):
     """A round, over all temperatures."""
     n_minimisers: int = 1_000
     """A round, half of them moved by a fraction of a standard deviation."""
+    n_frozen: int = 400
+    """A round, at most; in many dimensions chains never come near such points, and people ask for them first."""
     temperatures: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0)
     reach: float = 40.0
     """delta_nll up to which the likelihood is wanted."""
     target: float = 0.99
-    """Share of accurate answers on the posterior at T = 1, at the minimisers and in the valleys: it ends the rounds."""
+    """Share of accurate answers on the posterior at T = 1, at the minimisers, frozen and in the valleys: it ends the
+    rounds."""
     n_starts: int = 32
     """Climbs that look for valleys, of the truth once and of the surrogate in every round."""
     n_shown: int = 2_000_000
@@ -86,7 +91,7 @@ class ActiveConfig(Config):
 
     def validate(self) -> None:
         """Positive numbers, a share."""
-        for name in ("n_first", "n_posterior", "n_minimisers", "n_starts", "n_shown"):
+        for name in ("n_first", "n_posterior", "n_minimisers", "n_frozen", "n_starts", "n_shown"):
             require(getattr(self, name) >= 10, f"{name} is {getattr(self, name)}, must be at least 10")
         require(self.n_rounds >= 0, f"n_rounds is {self.n_rounds}, must not be negative")
         require(0 < self.target <= 1, f"target is {self.target}, must be a share")
@@ -104,6 +109,8 @@ class Round:
     """Share of accurate answers on its own posterior (T = 1)."""
     minimisers: float
     """The same at its own profile minimisers."""
+    frozen: float
+    """The same with all but one or two parameters frozen."""
     valleys: float
     """The same at its own valleys."""
     worst: float
@@ -177,22 +184,39 @@ def own_minimisers(
         rng: random numbers.
         reach: see `n`.
     """
-    d = known.shape[1]
-    low, high = limits(model)
     inside = known[model.support(known)]
     if not len(inside):
         raise LikelihoodError("no known point lies where the surrogate is defined; give it more training points")
-    held = np.zeros((n, d), bool)
-    held[np.arange(n), rng.integers(d, size=n)] = True
-    held[np.arange(n), rng.integers(d, size=n)] |= rng.uniform(size=n) < 0.5
-    # Values of the held parameters: spread over where good points have been, and a little beyond.
-    center = known[rng.integers(len(known), size=n)]
-    spread = np.ptp(known, axis=0) + 1e-3 * np.where(np.isfinite(high - low), high - low, 1.0)
-    value = np.clip(center + spread * rng.normal(scale=0.3, size=(n, d)), low, high)
+    held, value = _asked(model, known, n, rng)
     offers = inside[rng.integers(len(inside), size=(n, 12))]
     offered = np.where(held[:, None, :], value[:, None, :], offers)
     fit = held_maxima(model, offered, held, tolerance=1e-2, max_iterations=40)
     return fit.theta[fit.value > fit.value.max() - reach]
+
+
+def frozen(
+    model: LogDensity, known: np.ndarray, summits: np.ndarray, n: int, rng: np.random.Generator, reach: float = 40.0
+) -> np.ndarray:
+    """(<= n, d) points with one or two parameters at random values, the others at 0 or at one of the summits (m, d).
+
+    Arguments as of `own_minimisers`; points more than `reach` below the highest known one are left out.
+    """
+    held, value = _asked(model, known, n, rng)
+    rest = summits[rng.integers(len(summits), size=n)]
+    rest[rng.uniform(size=n) < 0.5] = np.clip(0.0, *limits(model))
+    theta = np.where(held, value, rest)
+    return theta[model.logpdf(theta) > model.logpdf(known).max() - reach]
+
+
+def _asked(model: LogDensity, known: np.ndarray, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """(n, d) bool: one or two parameters a question; and values: where good points have been, and a little beyond."""
+    d, (low, high) = known.shape[1], limits(model)
+    held = np.zeros((n, d), bool)
+    held[np.arange(n), rng.integers(d, size=n)] = True
+    held[np.arange(n), rng.integers(d, size=n)] |= rng.uniform(size=n) < 0.5
+    center = known[rng.integers(len(known), size=n)]
+    spread = np.ptp(known, axis=0) + 1e-3 * np.where(np.isfinite(high - low), high - low, 1.0)
+    return held, np.clip(center + spread * rng.normal(scale=0.3, size=(n, d)), low, high)
 
 
 def active_data(
@@ -288,18 +312,19 @@ class _Rounds:
             "tempered": theta[~cold],
             "minimisers": minima,
             "neighbours": self._moved(minima, rng),
+            "frozen": frozen(model, good, self.valleys.theta, c.n_frozen, rng, c.reach),
         }
         asked["valleys"] = self._own_valleys(model, number)
         rows = {kind: self.label(f"rows_{kind}_{number}", t, kind, number) for kind, t in asked.items() if len(t)}
         bridges = self._bridges(model, rows["valleys"], rng)
         if len(bridges):
             rows["bridges"] = self.label(f"rows_bridges_{number}", bridges, "bridges", number)
-        found = [self._accuracy(model, rows[kind]) for kind in ("posterior", "minimisers", "valleys")]
-        (posterior, minimisers, own), worst = (share for share, _ in found), max(error for _, error in found)
-        self.history.append(Round(sum(self.data.counts.values()), posterior, minimisers, own, worst))
+        found = [self._accuracy(model, rows[kind]) for kind in ("posterior", "minimisers", "frozen", "valleys")]
+        (posterior, minimisers, rest, own), worst = (share for share, _ in found), max(error for _, error in found)
+        self.history.append(Round(sum(self.data.counts.values()), posterior, minimisers, rest, own, worst))
         logger.info("active round %d: %s", number, self.history[-1])
         self.data = Data.concatenate([self.data, *rows.values()], drop_duplicates=True)
-        return min(posterior, minimisers, own) >= c.target
+        return min(posterior, minimisers, rest, own) >= c.target
 
     def _own_valleys(self, model: DnnLik, number: int) -> np.ndarray:
         """(k, d) each member's maxima up to the reach below its highest; alone, no other refuses it a point."""

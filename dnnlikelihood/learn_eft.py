@@ -2,11 +2,12 @@ r"""The profiled likelihood of an effective-theory fit, from nothing to a publis
 
     valleys of the truth -> first rows -> rounds: train, ask, label, measure -> training -> tests -> published, verified
 
-Three tests, all of rows that nothing was learned or selected from, with a seed of their own:
+Four tests, all of rows that nothing was learned or selected from, with a seed of their own:
 
     held out          drawn as the first rows are: flat in delta_nll about the valleys, and drawn in from the box
     own posterior     draws of the finished surrogate at T = 1
     own minimisers    its maxima with one or two coefficients held at random values
+    frozen            points with all but one or two coefficients at 0 or in a valley
 
 Targets are shares of accurate answers, |error| < 0.05 or < 1 % of delta_nll (`active`).
 """
@@ -20,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from .active import ActiveConfig, ActiveLesson, active_data, drawn_in, lessons, own_minimisers, own_posterior
+from .active import ActiveConfig, ActiveLesson, active_data, drawn_in, frozen, lessons, own_minimisers, own_posterior
 from .config import Config, require
 from .data import Data
 from .dnnlik import DnnLik
@@ -38,7 +39,7 @@ from .store import write_text
 
 __all__ = ["LearnEftConfig", "first_design", "learn_eft"]
 
-POSTERIOR, MINIMISERS = "own posterior", "own profile minimisers"
+POSTERIOR, MINIMISERS, FROZEN = "own posterior", "own profile minimisers", "others frozen"
 APART = 1000
 """Added to the seed for what is only tested on."""
 
@@ -69,7 +70,7 @@ class LearnEftConfig(Config):
     def most_rows(self) -> int:
         """To learn from, if all rounds are needed."""
         a = self.active
-        return a.n_first + a.n_rounds * (a.n_posterior + a.n_minimisers)
+        return a.n_first + a.n_rounds * (a.n_posterior + a.n_minimisers + a.n_frozen)
 
     @classmethod
     def preset(cls, name: str) -> LearnEftConfig:
@@ -147,7 +148,11 @@ def learn_eft(
         folder,
         config=LearnProfiledConfig(n_labels=config.most_rows, model=recipe, seed=config.active.seed),
         rows=rows,
-        held_out={POSTERIOR: _own_posterior(rows, config), MINIMISERS: _own_minimisers(rows, config)},
+        held_out={
+            POSTERIOR: _own_posterior(rows, config),
+            MINIMISERS: _own_minimisers(rows, config),
+            FROZEN: _frozen(rows, config),
+        },
         examine=_figures(truth, rows, Path(folder)),
         name=name,
         progress=progress,
@@ -182,6 +187,14 @@ def _own_minimisers(rows: _ActiveRows, config: LearnEftConfig) -> Any:
     return draw
 
 
+def _frozen(rows: _ActiveRows, config: LearnEftConfig) -> Any:
+    def draw(model: DnnLik) -> np.ndarray:
+        rng, active = np.random.default_rng(config.active.seed + APART + 3), config.active
+        return frozen(model, _good(rows, config), _known(rows).valleys.theta, config.n_own, rng, active.reach)
+
+    return draw
+
+
 def _good(rows: _ActiveRows, config: LearnEftConfig) -> np.ndarray:
     """(m, d) valleys and rows that lie low: where questions begin."""
     lesson = _known(rows)
@@ -205,6 +218,7 @@ def _complete(learned: LearnedProfiled, rows: _ActiveRows, config: LearnEftConfi
             "n_rows": r.n_rows,
             "posterior": r.posterior,
             "minimisers": r.minimisers,
+            "frozen": r.frozen,
             "valleys": r.valleys,
             "worst": r.worst,
         }
@@ -217,6 +231,7 @@ def _complete(learned: LearnedProfiled, rows: _ActiveRows, config: LearnEftConfi
         f"held out, delta_nll < {LOW:g}": config.held_out,
         POSTERIOR: config.own,
         MINIMISERS: config.own,
+        FROZEN: config.own,
     }
     summary["targets"] += [
         {

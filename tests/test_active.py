@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from dnnlikelihood import ParameterSpace, Prior
-from dnnlikelihood.active import ActiveConfig, _Rounds
+from dnnlikelihood import Likelihood, ParameterSpace, Prior
+from dnnlikelihood.active import ActiveConfig, _Rounds, frozen
 from dnnlikelihood.data import Data
 from dnnlikelihood.parameters import Parameter
 from dnnlikelihood.protocols import LogDensity
@@ -103,3 +103,21 @@ def test_a_false_valley_that_the_guard_refuses_is_found_all_the_same(rounds):
 def test_what_the_truth_has_too_needs_no_bridge(rounds):
     own = np.repeat(rounds._own_valleys(rounds.truth, 1), 2, axis=0)
     assert len(rounds._bridges(rounds.truth, labelled(rounds, own), np.random.default_rng(0))) == 0
+
+
+def test_frozen_questions_leave_all_but_two_parameters_at_zero_or_in_a_valley():
+    space = ParameterSpace(tuple(Parameter(name=n, role="poi", bounds=(-4.0, 4.0)) for n in "abcdefgh"))
+    center = np.linspace(0.3, 1.0, 8)
+
+    def value(theta):
+        return -0.5 * ((theta - center) ** 2).sum(axis=1)
+
+    hill = Likelihood(value, space, gradient=lambda theta: center - theta)
+    known = center + np.random.default_rng(1).normal(size=(500, 8))
+    points = frozen(hill, known, center[None], 1000, np.random.default_rng(2), reach=6.0)
+    at_zero, in_valley = ((points != rest).sum(axis=1) for rest in (0.0, center))
+    assert np.minimum(at_zero, in_valley).max() == 2
+    assert (at_zero <= 2).sum() == pytest.approx(len(points) / 2, rel=0.2)
+    assert len(points) > 800
+    assert value(points).min() > value(known).max() - 6
+    assert np.ptp(points, axis=0).min() > 4, "each parameter is asked across where good points have been"

@@ -55,13 +55,13 @@ def _parts(learned: LearnedProfiled) -> Iterator[Any]:
     rounds = [
         (
             f"{r['n_rows']:,}",
-            *(f"{r[k]:.2%}" for k in ("posterior", "minimisers", "valleys")),
+            *(f"{r[k]:.2%}" for k in ("posterior", "minimisers", "frozen", "valleys")),
             tables.number(r["worst"]),
         )
         for r in summary["rounds"]
     ]
     if rounds:
-        columns = ("rows learned from", "own posterior", "own minimisers", "own valleys", "largest error")
+        columns = ("rows learned from", "own posterior", "own minimisers", "frozen", "own valleys", "largest error")
         yield tables.table("Rounds", columns, rounds, "accurate answers before the points were learned from", left=0)
     yield _valleys(summary["valleys"])
     targets = [
