@@ -6,7 +6,8 @@
     pairs_profiled                   two coefficients, the others profiled, on the surrogate alone
     combination                      two coefficients replaced by linear combinations, without training
 
-Lines count 2 delta NLL; regions have the thresholds of two degrees of freedom. Profiles begin at the valleys of both.
+Lines count 2 delta NLL; regions have the thresholds of two degrees of freedom. Profiles begin at the valleys of both,
+and are drawn where a coarse one of the surrogate says that they are of interest.
 """
 
 from __future__ import annotations
@@ -51,6 +52,8 @@ TRUTH, SURROGATE = "exact", "surrogate"
 LEVELS = (0.6827, 0.95)
 LINE, GRID, PROFILED_LINE, PROFILED_GRID = 61, 31, 17, 17
 """Points along each axis: one and two coefficients frozen, one and two profiled."""
+COARSE, OF_INTEREST = 25, 9.0
+"""Points of the profile that says where to look, and 2 delta NLL up to which it is of interest."""
 
 
 def draw(folder: Path, truth: LogDensity, model: DnnLik, data: Data, starts: np.ndarray) -> list[Path]:
@@ -102,6 +105,7 @@ class ScanPlots:
         self.both = {who: Inference(density) for who, density in self.densities.items()}
         self.known, self._searched = starts, False
         self._kept: dict[tuple[str, int], dict[str, ProfileScan]] = {}
+        self._ends: dict[str, tuple[float, float]] = {}
         names = self.parameters.names
         present = [pair for pair in PAIRS if set(pair) <= set(names)]
         self.pairs = present or [(names[i], names[i + 1]) for i in range(0, min(len(names), 16) - 1, 2)]
@@ -140,7 +144,7 @@ class ScanPlots:
         self._search()
         scans = []
         for pair in pairs or self.pairs:
-            axes = [self._axis(name, n_points) for name in pair]
+            axes = [self._near(name, n_points) for name in pair]
             scans.append({SURROGATE: self.both[SURROGATE].scan(pair, axes, progress=False)})
         return plots.scan_contours(scans, parameters=self.parameters, levels=levels)
 
@@ -163,7 +167,7 @@ class ScanPlots:
         found = {}
         for name in names or self.scanned:
             if (name, n_points) not in self._kept:
-                axis = self._axis(name, n_points)
+                axis = self._near(name, n_points)
                 self._kept[name, n_points] = {w: i.scan(name, axis, progress=False) for w, i in self.both.items()}
             found[name] = self._kept[name, n_points]
         return found
@@ -178,6 +182,15 @@ class ScanPlots:
             starts = None if known is None else known[self.densities[who].support(known)]
             found = inference.valleys(n_starts=16, starts=starts).theta
             self.known = found if known is None else np.concatenate([known, found])
+
+    def _near(self, name: str, n_points: int) -> np.ndarray:
+        """Values where the surrogate's profile is of interest, and a coarse step beyond."""
+        if name not in self._ends:
+            axis = self._axis(name, COARSE)
+            t = self.both[SURROGATE].scan(name, axis, progress=False).tmu
+            near = np.flatnonzero(t <= max(OF_INTEREST, t.min()))
+            self._ends[name] = axis[max(near[0] - 1, 0)], axis[min(near[-1] + 1, COARSE - 1)]
+        return np.linspace(*self._ends[name], n_points)
 
     def _axis(self, name: str, n_points: int) -> np.ndarray:
         """Values over the range in which both are defined."""

@@ -42,6 +42,16 @@ def test_frozen_and_profiled_lines_are_the_parabolas(scans):
     np.testing.assert_allclose(t, (x - 0.3) ** 2, atol=1e-6)
 
 
+def test_profiles_are_drawn_where_they_are_of_interest(scans):
+    """t = x^2 <= 9 on a range of 30 standard deviations: nearly all of it would be empty."""
+    wide = ScanPlots(gaussian(("a", "b"), 0.0, bound=30.0), gaussian(("a", "b"), 0.0, bound=30.0))
+    x, t = lines(wide.profiled(n_points=9).axes[0])["exact"]
+    np.testing.assert_allclose(t, x**2, atol=1e-6)
+    assert 9 <= t[0] < 36
+    low, high = wide.profiled_pairs(n_points=9).axes[0].get_xlim()
+    assert 6 <= high - low < 12
+
+
 def test_unshifted_curves_count_from_the_truth(scans):
     names = ("ctW", "ctZ")
     truth = gaussian(names, 0.0)

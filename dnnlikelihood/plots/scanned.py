@@ -22,6 +22,8 @@ __all__ = ["scan_contours", "scan_lines"]
 
 HIGHEST = 9.0
 """t up to which lines are drawn."""
+LOWER = 0.2
+"""t below 0 that is shown at least, where curves do not count from their own minimum."""
 DASHED = ("solid", "dashed", "dotted")
 """Of regions, the narrowest first."""
 STYLES = ("-", "--", ":", "-.")
@@ -67,14 +69,21 @@ def scan_lines(
             ax.plot(scan.points[:, 0], t, color=hues[k], ls=STYLES[k % len(STYLES)], label=origin)
         for level in levels:
             ax.axhline(threshold(level), color=GREY, lw=0.8, ls=":")
-        ax.set(ylim=(min(0.0, ax.get_ylim()[0]) if not shifted else 0.0, highest), xlabel=_named(parameters, name))
+        ax.set(ylim=(_lowest(curves, exact) if not shifted else 0.0, highest), xlabel=_named(parameters, name))
     for ax in panels[len(scans) :]:
         ax.set_visible(False)
     for ax in panels[::across]:
         ax.set_ylabel(r"$2\,\Delta\mathrm{NLL}$")
     if any(len(curves) > 1 for curves in scans.values()):
-        panels[0].legend(loc="upper center", fontsize=9)
+        entries = panels[0].get_legend_handles_labels()
+        figure.legend(*entries, loc="outside upper center", ncols=len(entries[1]), fontsize=9)
     return figure
+
+
+def _lowest(curves: Mapping[str, ProfileScan], exact: ProfileScan) -> float:
+    """The least 2 delta NLL of all curves, counted from the minimum of the exact one, and a little room."""
+    lowest = 2 * (float(exact.bestfit.value[0]) - max(scan.profiled_logpdf.max() for scan in curves.values()))
+    return 1.1 * lowest if lowest < -LOWER else -LOWER
 
 
 @styled

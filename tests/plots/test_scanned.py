@@ -75,3 +75,11 @@ def test_the_best_fit_is_marked_where_some_points_have_no_answer():
     best = Fit(np.array([[5.0, 0.5, -0.25]]), np.zeros(1), np.array(["converged"]), *[np.zeros(1)] * 2)
     ax = plots.scan_contours([{"exact": ProfileScan(scan.names, scan.points, value, theta, scan.status, best)}]).axes[0]
     assert [line.get_xydata().tolist() for line in ax.lines if line.get_label() == "exact"] == [[[0.5, -0.25]]]
+
+
+def test_unshifted_lines_leave_no_empty_half_below_them():
+    for top, lowest in ((-2.5, -1.1), (-3.0, -0.2)):
+        figure = plots.scan_lines({"a": {"exact": line(), "surrogate": line(top=top)}}, shifted=False)
+        assert figure.axes[0].get_ylim() == pytest.approx((lowest, 9.0))
+        assert [t.get_text() for t in figure.legends[0].get_texts()] == ["exact", "surrogate"]
+    assert not plots.scan_lines({"a": {"scan": line()}}).legends, "one curve needs no name"
