@@ -29,14 +29,21 @@ from dnnlikelihood.discriminants.trainers import trainer
 from dnnlikelihood.discriminants.uncertainty import expected_uncertainty
 from dnnlikelihood.likelihood import Likelihood
 
-TRAINERS = ("cross-entropy", "efficient-score", "sannt", "kernel-histogram", "inferno")
+TRAINERS: dict[str, tuple[str, dict[str, bool]]] = {
+    **{name: (name, {}) for name in ("cross-entropy", "efficient-score", "sannt", "kernel-histogram", "inferno")},
+    **{
+        f"{name}, told of the finite simulation": (name, {"mc_statistics": True})
+        for name in ("sannt", "kernel-histogram", "inferno")
+    },
+}
 CAVEAT = "finite simulation dominates: a demonstration, no sensitivity of the search"
 
 
 def trained(name: str, model: EventModel, seed: int, smoke: bool) -> Discriminant:  # noqa: FBT001
-    method = trainer(name, {"n_bins": 8})
+    kind, options = TRAINERS[name]
+    method = trainer(kind, {"n_bins": 8, **options})
     if smoke:
-        method = method.replace(**({"heads": SMOKE} if name == "efficient-score" else {"training": SHORT}))
+        method = method.replace(**({"heads": SMOKE} if kind == "efficient-score" else {"training": SHORT}))
     return Discriminant.fit(model, DiscriminantConfig(trainer=method, n_folds=2, seed=seed), progress=False)
 
 

@@ -284,7 +284,7 @@ class Discriminant(Artifact):
     def repetitions(self, model: EventModel) -> Spread:
         """Uncertainties of every repetition on these events."""
         found = [expected_uncertainty(self.templates(model, repetition=r)) for r in range(len(self.trainings))]
-        return Spread(np.stack([f.total for f in found]), np.stack([f.stat for f in found]))
+        return Spread(found[0].pois, np.stack([f.total for f in found]), np.stack([f.stat for f in found]))
 
     def to_workspace(self, model: EventModel, **options: Any) -> dict[str, Any]:
         """A pyhf workspace of the templates of these events; options are those of `discriminants.workspace`."""

@@ -143,6 +143,14 @@ def test_exported_files_say_what_numpy_says(of_all_forms, tmp_path):
             np.testing.assert_allclose(answer["score"], expected.score, rtol=1e-4, atol=1e-5)
             assert (answer["bin"] != expected.bin_index).mean() < 0.002
             assert answer["bin"].dtype == np.int64
+        x = np.array([[0.5, 0.5], [np.nan, 0.5], [0.5, np.inf]])
+        onnx = session.run(["bin", "score"], {"features": x})
+        saved = loaded(features=tf.constant(x))
+        for bins, score in (onnx, (saved["bin"].numpy(), saved["score"].numpy())):
+            assert bins[0] >= 0
+            assert bins[1:].tolist() == [-1, -1], "no bin for what is no event"
+            assert np.isfinite(score[0]).all()
+            assert np.isnan(score[1:]).all()
 
 
 def test_configurations(tmp_path):

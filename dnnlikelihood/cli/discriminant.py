@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import ConfigError
+from ..errors import ConfigError, SingularFisher
 from . import tables
 from .command import Command, Report, new_folder, new_folder_option, progress_option
 
@@ -21,9 +22,14 @@ __all__ = ["discriminant"]
 
 DEFAULT_EVENTS = {"example": "shifted_gaussian"}
 DEFAULT_TRAINERS = ("cross-entropy", "sannt", "kernel-histogram", "inferno", "efficient-score")
-KEYS = {"events", "discriminant", "trainers"}
+KEYS: dict[str, tuple[type, str]] = {
+    "events": (dict, "object"),
+    "discriminant": (dict, "object"),
+    "trainers": (list, "array"),
+}
 _CONFIG = click.Path(path_type=Path, exists=True, dir_okay=False)
 config_argument = click.argument("config", type=_CONFIG, required=False)
+seed_option = click.option("--seed", type=int, help="Of splits, weights and batches, instead of what CONFIG says.")
 
 
 @click.group(short_help="Classifiers trained on the uncertainty they lead to.")
@@ -45,76 +51,116 @@ def discriminant() -> None:
 @config_argument
 @new_folder_option
 @click.option("--trainer", help="Its name, instead of what CONFIG says: " + ", ".join(DEFAULT_TRAINERS) + ".")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of splits, weights and batches.")
+@seed_option
 @progress_option
-def train(config: Path | None, output: Path, trainer: str | None, seed: int, *, progress: bool) -> Report:
-    """Train a discriminant, judge it on independent events, save it, and write workspace.json beside it.
+def train(config: Path | None, output: Path, trainer: str | None, seed: int | None, *, progress: bool) -> Report:
+    """Train a discriminant, judge it on independent events, save it, and write DIR.workspace.json beside it.
 
     Trainings that are done are kept in DIR.training until all are: a killed command continues when given again.
     """
-    from ..discriminant import Discriminant, DiscriminantConfig
-    from ..jsonfiles import pretty
-    from ..store import write_text
-
     document, example = _read(config, seed)
-    options = {"seed": seed, **document.get("discriminant", {})}
-    chosen = DiscriminantConfig.from_json(options | ({"trainer": trainer} if trainer else {}))
-    kept = output.with_name(f"{output.name}.training")
-    made = Discriminant.fit(
-        example.train, chosen, validation=_validation(example, chosen), folder=kept, progress=progress
-    )
+    chosen = _config(document, seed, **({"trainer": trainer} if trainer else {}))
+    kept = _beside(output, "training")
+    made = _trained(example, chosen, kept, progress=progress)
     judged = _judged(example, chosen)
     rows = _rows(made, example, judged, made.folds[0].trainer)
     made.save(output)
-    path = output.with_name(f"{output.name}.workspace.json")
-    write_text(path, pretty(made.to_workspace(judged)))
+    shutil.rmtree(kept)
+    workspace, notes = _workspace(made, judged, _beside(output, "workspace.json"))
     impacts = made.expected(judged).ranked()[:10]
-    about = {"bins": made.n_bins, "saved in": output, "workspace": path}
-    numbers = {"folder": str(output), "workspace": str(path), "fingerprint": made.fingerprint, "uncertainties": rows}
+    about = {"bins": made.n_bins, "saved in": output, "workspace": workspace or "none"}
+    numbers = {"folder": str(output), "workspace": workspace and str(workspace), "fingerprint": made.fingerprint}
     shown = tables.table("Impacts", ("nuisance", "shift of r"), [(n, f"{i:+.4f}") for n, i in impacts])
-    notes = [f"note: {message}" for message in made.templates(judged).messages]
+    notes += [f"note: {message}" for message in made.templates(judged).messages]
     return Report(
-        numbers | {"impacts": dict(impacts), "messages": notes}, (_table(rows), shown, tables.facts(about), *notes)
+        numbers | {"uncertainties": rows, "impacts": dict(impacts), "messages": notes},
+        (_table(rows), shown, tables.facts(about), *notes),
     )
+
+
+def _beside(output: Path, ending: str) -> Path:
+    return output.with_name(f"{output.name}.{ending}")
+
+
+def _workspace(made: Discriminant, judged: EventModel, path: Path) -> tuple[Path | None, list[str]]:
+    """Where the workspace is, and why there is none."""
+    from ..jsonfiles import pretty
+    from ..store import write_text
+
+    try:
+        write_text(path, pretty(made.to_workspace(judged)))
+    except ConfigError as error:
+        return None, [f"note: no workspace: {error}"]
+    return path, []
 
 
 @discriminant.command(
     cls=Command,
+    resumes=True,
     short_help="Train by several methods and compare them.",
     example="dnnlik discriminant compare --seed 1 --output runs/methods",
 )
 @config_argument
 @click.option("--output", type=click.Path(path_type=Path), metavar="DIR", help="Where figures and numbers go; or none.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of splits, weights and batches.")
+@seed_option
 @progress_option
-def compare(config: Path | None, output: Path | None, seed: int, *, progress: bool) -> Report:
+def compare(config: Path | None, output: Path | None, seed: int | None, *, progress: bool) -> Report:
     """Train by several methods on the same events and compare them on independent ones.
 
     The total uncertainty is that of the Fisher information, "simulated" counts the finite simulation too; +/- are those
     of the profile likelihood on Asimov data. Efficiency is the share of the information that the bins keep, where the
-    unbinned bound is known. Figures: scans, impacts, templates, training, repetitions, classes.
+    unbinned bound is known. Figures: scans, impacts, templates, training, repetitions, classes. Trainings that are done
+    are kept in DIR.training until all are: a killed command continues when given again.
     """
-    from ..discriminant import Discriminant, DiscriminantConfig
-
     if output is not None:
         new_folder(output)
     document, example = _read(config, seed)
     trained: dict[str, Discriminant] = {}
     rows, notes = [], []
-    for entry in document.get("trainers", DEFAULT_TRAINERS):
-        options = {"seed": seed, **document.get("discriminant", {}), "trainer": entry}
-        chosen = DiscriminantConfig.from_json(options)
-        made = Discriminant.fit(example.train, chosen, validation=_validation(example, chosen), progress=progress)
-        name = _free(made.folds[0].trainer, trained)
-        judged = _judged(example, chosen)
-        rows += _rows(made, example, judged, name)
+    entries = document.get("trainers", DEFAULT_TRAINERS)
+    chosen = [_config(document, seed, trainer=entry) for entry in entries]
+    for i, one in enumerate(chosen):
+        kept = None if output is None else _beside(output, "training") / f"{i:02d}"
+        made = _trained(example, one, kept, progress=progress)
+        name, judged = _free(made.folds[0].trainer, trained), _judged(example, one)
+        try:
+            rows += _rows(made, example, judged, name)
+        except SingularFisher as error:
+            notes.append(f"note: {name}: no result: {error}")
+            continue
         notes += [f"note: {name}: {message}" for message in made.templates(judged).messages]
         trained[name] = made
     shown: list[Any] = [_table(rows), *notes]
-    if output is not None:
+    if output is not None and trained:
         shown.append(tables.facts({"written to": output}))
-        _write(output, rows, trained, _judged(example, chosen), example)
-    return Report({"uncertainties": rows, "messages": notes}, shown)
+        _write(output, rows, trained, _judged(example, chosen[0]), example)
+        shutil.rmtree(_beside(output, "training"))
+    failures = [] if trained else ["no training came to a result"]
+    return Report({"uncertainties": rows, "messages": notes}, shown, failures)
+
+
+@discriminant.command(
+    "export",
+    cls=Command,
+    short_help="Write a discriminant as SavedModel and ONNX.",
+    example="dnnlik discriminant export runs/discriminant --output runs/discriminant-model",
+)
+@click.argument("folder", type=click.Path(path_type=Path))
+@new_folder_option
+def export_(folder: Path, output: Path) -> Report:
+    """Write a trained discriminant as SavedModel and ONNX: features in, bin and score out.
+
+    With two folds there is a network for each, in DIR/fold-0 and DIR/fold-1.
+    """
+    from ..discriminant import Discriminant
+
+    found = Discriminant.load(folder)
+    found.export(output)
+    about = {"features, in this order": ", ".join(found.features), "bins": found.n_bins, "written to": output}
+    return Report(
+        {"folder": str(output), "features": found.features, "bins": found.n_bins, "networks": len(found.folds)},
+        (tables.facts(about),),
+    )
 
 
 def _free(name: str, taken: Mapping[str, Any]) -> str:
@@ -137,7 +183,7 @@ def _write(
     from ..store import write_text
 
     templates = {name: made.templates(judged) for name, made in trained.items()}
-    bound = float(example.bound.total[0]) if example.scores is not None else None
+    bounds = dict(zip(judged.pois, example.bound.total.tolist(), strict=True)) if example.scores is not None else {}
     figures = {"templates_" + name.replace(" ", "_"): plots.shifted_templates(t) for name, t in templates.items()}
     for poi in judged.pois:
         figures[f"scan_{poi}"] = plots.strength_scans(templates, poi)
@@ -145,10 +191,11 @@ def _write(
             figures[f"impacts_{poi}"] = plots.strength_impacts(templates, poi)
     descents = {name: made.folds[0] for name, made in trained.items() if "uncertainty" in made.folds[0].history}
     if descents:
-        figures["training"] = plots.training_evolution(descents, bound=bound if len(judged.pois) == 1 else None)
+        figures["training"] = plots.training_evolution(descents, bound=sum(bounds.values()) or None)
     if any(len(made.trainings) > 1 for made in trained.values()):
         spreads = {name: made.repetitions(judged) for name, made in trained.items()}
-        figures["repetitions"] = plots.repeated_trainings(spreads, bound=bound)
+        for poi in judged.pois:
+            figures[f"repetitions_{poi}"] = plots.repeated_trainings(spreads, poi, bound=bounds.get(poi))
     for name, made in trained.items():
         if getattr(made.config.trainer, "classes", "") == "processes":
             shares = class_shares(made.folds[0], judged)
@@ -159,20 +206,34 @@ def _write(
         plots.save(figure, folder, name)
 
 
-def _read(config: Path | None, seed: int) -> tuple[dict[str, Any], Example]:
+def _read(config: Path | None, seed: int | None) -> tuple[dict[str, Any], Example]:
     from ..discriminants.description import described
     from ..jsonfiles import read_json
 
     document = {} if config is None else read_json(config)
-    if not isinstance(document, dict) or set(document) - KEYS:
+    if not isinstance(document, dict) or set(document) - set(KEYS):
         raise ConfigError(f"{config}: expected a JSON object with {sorted(KEYS)}")
-    events = document.get("events", {**DEFAULT_EVENTS, "seed": seed})
-    n_folds = document.get("discriminant", {}).get("n_folds", 1)
-    return document, described(events, config.parent if config else Path(), seed, n_folds)
+    for key, (kind, name) in KEYS.items():
+        if not isinstance(document.get(key, kind()), kind):
+            raise ConfigError(f"{config}: {key} is {document[key]!r}, must be a JSON {name}")
+    chosen = _config(document, seed)
+    events = document.get("events", {**DEFAULT_EVENTS, "seed": chosen.seed})
+    return document, described(events, config.parent if config else Path(), chosen.seed, chosen.n_folds)
 
 
-def _validation(example: Example, config: DiscriminantConfig) -> EventModel | None:
-    return example.validation if config.n_folds == 1 else None
+def _config(document: dict[str, Any], seed: int | None, **changes: Any) -> DiscriminantConfig:
+    """What the document says of the discriminant; the command line wins."""
+    from ..discriminant import DiscriminantConfig
+
+    given = {} if seed is None else {"seed": seed}
+    return DiscriminantConfig.from_json(document.get("discriminant", {}) | changes | given)
+
+
+def _trained(example: Example, config: DiscriminantConfig, folder: Path | None, *, progress: bool) -> Discriminant:
+    from ..discriminant import Discriminant
+
+    validation = example.validation if config.n_folds == 1 else None
+    return Discriminant.fit(example.train, config, validation=validation, folder=folder, progress=progress)
 
 
 def _judged(example: Example, config: DiscriminantConfig) -> EventModel:

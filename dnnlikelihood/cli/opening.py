@@ -17,7 +17,7 @@ NOUNS = ("likelihood", "profiled", "dnnlik", "published")
 
 
 def likelihood(text: str) -> Likelihood:
-    """A likelihood from the name of a source, a JSON file with its recipe, or a saved folder.
+    """A likelihood from the name of a source, a JSON file (a recipe, or a pyhf workspace), or a saved folder.
 
     Raises:
         ConfigError: no such source; MissingArtifact: no such file or folder; SchemaError: something else in it.
@@ -80,6 +80,8 @@ def _noun(folder: Path) -> str:
 def _from_recipe(recipe: Any, path: Path) -> Likelihood:
     from ..likelihood import Likelihood
 
+    if isinstance(recipe, dict) and {"channels", "measurements"} <= set(recipe):
+        return Likelihood.from_workspace(path)
     known = isinstance(recipe, dict) and set(recipe) <= {"source", "arguments"}
     if not (known and isinstance(recipe.get("source"), str) and isinstance(recipe.get("arguments", {}), dict)):
         raise SchemaError(f'{path} is no recipe; expected {{"source": name, "arguments": {{...}}}}')

@@ -27,10 +27,12 @@ class Spread:
     """Uncertainties of all repetitions.
 
     Attributes:
+        pois: (S,) names.
         total: (R, S).
         stat: (R, S).
     """
 
+    pois: tuple[str, ...]
     total: np.ndarray
     stat: np.ndarray
 

@@ -33,7 +33,7 @@ def to_workspace(
         templates: yields; bins in which nothing is expected are merged first.
         channel: name of the channel.
         mc_statistics: whether to add `staterror`.
-        measurement: name of the measurement; its POI is the first one.
+        measurement: name of the first measurement, that of the first POI; `measurement_POI` are those of the others.
 
     Returns:
         A JSON-ready document.
@@ -56,11 +56,13 @@ def to_workspace(
         for p, name in enumerate(templates.processes)
     ]
     parameters = [{"name": poi, "inits": [1.0], "bounds": [[-10.0, 10.0]]} for poi in templates.poi_names]
-    config = {"poi": templates.poi_names[0], "parameters": parameters}
+    names = {poi: f"{measurement}_{poi}" if i else measurement for i, poi in enumerate(templates.poi_names)}
     return {
         "channels": [{"name": channel, "samples": samples}],
         "observations": [{"name": channel, "data": templates.total.tolist()}],
-        "measurements": [{"name": measurement, "config": config}],
+        "measurements": [
+            {"name": name, "config": {"poi": poi, "parameters": parameters}} for poi, name in names.items()
+        ],
         "version": "1.0.0",
     }
 

@@ -1,8 +1,8 @@
 r"""A discriminant as SavedModel and ONNX: features in physical units in, bin and score out.
 
     input     features   double [batch, m]     columns in the order of the metadata
-    outputs   bin        int64  [batch]        0 .. K - 1
-              score      double [batch, D]
+    outputs   bin        int64  [batch]        0 .. K - 1; -1 if a feature is no finite number
+              score      double [batch, D]     NaN if a feature is no finite number
 
     z = network(float32((x - shift) / scale)),   score and bin as in `discriminants.trained`
 
@@ -61,7 +61,10 @@ def write_discriminant_onnx(trained: Trained, path: Path) -> None:
     centred = g("Sub", "features", g.constant("shift", trained.network.shift))
     x = g("Cast", g("Div", centred, g.constant("scale", trained.network.scale)), to=types.FLOAT)
     z = g("Cast", Network(g, 0, trained.network.member, x).outputs[-1], to=types.DOUBLE)
-    _bins(g, trained, _score(g, trained, z))
+    lost = g("ReduceSum", g("Sub", "features", "features"), g.axis(1), keepdims=1)
+    score = g("Add", _score(g, trained, z), lost, output="score")
+    nowhere = g("IsNaN", g("Squeeze", lost, g.axis(1)))
+    g("Where", nowhere, g.constant("nowhere", -1, np.int64), _bins(g, trained, score), output="bin")
     graph = onnx.helper.make_graph(
         g.nodes,
         "discriminant",
@@ -86,11 +89,11 @@ def _score(g: Graph, trained: Trained, z: str) -> str:
     pi = g("Sigmoid", shifted) if score.link == "sigmoid" else g("Softmax", shifted, axis=1)
     constant = g.constant("constant", score.constant)
     if not n_ratios:
-        return g("MatMul", pi, constant, output="score")
+        return g("MatMul", pi, constant)
     flat = np.transpose(score.slope, (1, 0, 2)).reshape(n_ratios, p * d)
     slopes = g("Reshape", g("MatMul", ratios, g.constant("slope", flat)), g.axis(-1, p, d))
     moved = g("ReduceSum", g("Mul", slopes, g("Unsqueeze", pi, g.axis(2))), g.axis(1), keepdims=0)
-    return g("Add", g("MatMul", pi, constant), moved, output="score")
+    return g("Add", g("MatMul", pi, constant), moved)
 
 
 def _bins(g: Graph, trained: Trained, score: str) -> str:
@@ -98,15 +101,15 @@ def _bins(g: Graph, trained: Trained, score: str) -> str:
     if not isinstance(bins, ClassBins):
         squares = g.constant("squares", (bins.centres**2).sum(axis=1))
         distance = g("Sub", squares, g("MatMul", score, g.constant("twice_centres", 2.0 * bins.centres.T)))
-        return g("ArgMin", distance, axis=1, keepdims=0, output="bin")
+        return g("ArgMin", distance, axis=1, keepdims=0)
     n_edges = bins.edges.shape[1]
     if not n_edges:
-        return g("ArgMax", score, axis=1, keepdims=0, output="bin")
+        return g("ArgMax", score, axis=1, keepdims=0)
     label = g("ArgMax", score, axis=1, keepdims=0)
     edges = g("Gather", g.constant("edges", bins.edges), label, axis=0)
     above = g("Cast", g("GreaterOrEqual", g("ReduceMax", score, g.axis(1), keepdims=1), edges), to=int64)
     inside = g("ReduceSum", above, g.axis(1), keepdims=0)
-    return g("Add", g("Mul", label, g.constant("per_class", n_edges + 1, np.int64)), inside, output="bin")
+    return g("Add", g("Mul", label, g.constant("per_class", n_edges + 1, np.int64)), inside)
 
 
 def write_discriminant_saved_model(trained: Trained, folder: Path) -> None:
@@ -123,13 +126,17 @@ def write_discriminant_saved_model(trained: Trained, folder: Path) -> None:
         shifted = z[:, :p] + score.offset
         pi = tf.sigmoid(shifted) if score.link == "sigmoid" else tf.nn.softmax(shifted)
         value = pi @ score.constant + tf.einsum("np,ng,pgd->nd", pi, z[:, p:], tf.constant(score.slope))
+        known = tf.reduce_all(tf.math.is_finite(features), axis=1)
+        value = tf.where(known[:, None], value, np.nan)
+        return {"bin": tf.where(known, inside(value), -1), "score": value}
+
+    def inside(value: Any) -> Any:
         if not isinstance(bins, ClassBins):
             distance = (bins.centres**2).sum(axis=1) - 2.0 * value @ bins.centres.T
-            return {"bin": tf.argmin(distance, axis=1), "score": value}
+            return tf.argmin(distance, axis=1)
         label = tf.argmax(value, axis=1)
         above = tf.reduce_max(value, axis=1, keepdims=True) >= tf.gather(tf.constant(bins.edges), label)
-        inside = tf.math.count_nonzero(above, axis=1)
-        return {"bin": label * (bins.edges.shape[1] + 1) + inside, "score": value}
+        return label * (bins.edges.shape[1] + 1) + tf.math.count_nonzero(above, axis=1)
 
     shape = [None, len(trained.features)]
     module.answers = tf.function(answers, input_signature=[tf.TensorSpec(shape, tf.float64, name="features")])

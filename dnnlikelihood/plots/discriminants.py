@@ -13,7 +13,7 @@ from ..discriminants.templates import Templates
 from ..discriminants.trained import Trained
 from ..discriminants.uncertainty import expected_uncertainty
 from ..errors import ShapeError
-from .style import GREY, SURROGATE, TRUTH, colours, new, styled
+from .style import GREY, SURROGATE, TRUTH, colours, new, shades, styled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,6 +28,8 @@ __all__ = [
 ]
 
 POINTS = 61
+LEGEND_COLUMNS = 3
+MOST_TICKS = 20
 
 
 @styled
@@ -51,9 +53,13 @@ def strength_scans(templates: Mapping[str, Templates], poi: str | None = None, *
     for height in (1.0, 4.0):
         ax.axhline(height, color=GREY, lw=0.6, ls=":")
     ax.plot([], [], color=GREY, ls="--", lw=1.0, label="nuisances fixed")
-    ax.set(xlabel="signal strength", ylabel=r"$2\,\Delta\mathrm{NLL}$", ylim=(0, 5), xlim=values[[0, -1]])
+    ax.set(xlabel=_strength(poi), ylabel=r"$2\,\Delta\mathrm{NLL}$", ylim=(0, 5), xlim=values[[0, -1]])
     ax.legend(loc="upper center")
     return figure
+
+
+def _strength(poi: str | None) -> str:
+    return "signal strength" + (f" {poi}" if poi else "")
 
 
 def _total(templates: Templates, poi: str | None) -> float:
@@ -74,18 +80,19 @@ def strength_impacts(templates: Mapping[str, Templates], poi: str | None = None,
     if not found or not next(iter(found.values())):
         raise ShapeError("no nuisances: nothing has an impact")
     shown = list(next(iter(found.values())))[:most]
-    figure = new(6.0, 1.2 + 0.28 * len(shown) * max(1, len(found) / 2))
+    rows = -(-len(found) // LEGEND_COLUMNS)
+    figure = new(6.0, 0.9 + 0.3 * rows + 0.28 * len(shown) * max(1, len(found) / 2))
     ax = figure.add_subplot()
     height = 0.8 / len(found)
     for i, (colour, (name, values)) in enumerate(zip(colours(len(found)), found.items(), strict=True)):
         place = np.arange(len(shown)) + (i - (len(found) - 1) / 2) * height
         ax.barh(place, [values.get(n, 0.0) for n in shown], height, color=colour, label=name)
-    ax.set(yticks=range(len(shown)), xlabel="impact on the signal strength")
+    ax.set(yticks=range(len(shown)), xlabel=f"impact on the {_strength(poi)}")
     ax.set_yticklabels([name.replace("_", " ") for name in shown])
     ax.tick_params(axis="y", which="both", left=False, right=False)
     ax.invert_yaxis()
     ax.axvline(0, color="black", lw=0.6)
-    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(found))
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=min(len(found), LEGEND_COLUMNS))
     return figure
 
 
@@ -102,18 +109,19 @@ def shifted_templates(templates: Templates, *, scale: float = 1.0) -> Figure:
     edges = np.arange(templates.n_bins + 1) + 0.5
     base = np.zeros(templates.n_bins)
     backgrounds = [p for p, poi in enumerate(templates.pois) if poi is None]
-    shades = [TRUTH, "#56B4E9", "#E69F00", "#CC79A7", "#009E73", GREY]
+    filled = [TRUTH, "#56B4E9", "#E69F00", "#CC79A7", "#009E73", GREY]
     for i, p in enumerate(backgrounds):
         upper = base + templates.nominal[p]
         top.stairs(
-            upper, edges, baseline=base, fill=True, color=shades[i % 6], alpha=0.75, label=templates.processes[p]
+            upper, edges, baseline=base, fill=True, color=filled[i % 6], alpha=0.75, label=templates.processes[p]
         )
         base = upper
-    for poi, signal in zip(templates.poi_names, templates.signals, strict=True):
+    names = templates.poi_names
+    lines = [SURROGATE] if len(names) == 1 else shades(len(names))
+    for colour, poi, signal in zip(lines, names, templates.signals, strict=True):
         name = f"signal ({poi})" + (f" x {scale:g}" if scale != 1 else "")
-        top.stairs(scale * signal, edges, color=SURROGATE, lw=1.8, label=name)
+        top.stairs(scale * signal, edges, color=colour, lw=1.8, label=name)
     top.set(yscale="log", ylabel="expected events")
-    top.legend(ncols=2)
     total, noise = templates.total, templates.relative_mc_error
     bottom.stairs(1 + noise, edges, baseline=1 - noise, fill=True, color=GREY, alpha=0.35, label="simulation")
     up, down = (getattr(templates, side).sum(axis=1) - total for side in ("up", "down"))
@@ -123,10 +131,14 @@ def shifted_templates(templates: Templates, *, scale: float = 1.0) -> Figure:
         name = templates.nuisances[j].replace("_", " ")
         bottom.stairs(1 + up[j] / total, edges, baseline=None, color=colour, label=name)
         bottom.stairs(1 + down[j] / total, edges, baseline=None, color=colour, ls="--")
+    if len(largest):
+        bottom.plot([], [], color=GREY, ls="--", label="down")
     bottom.axhline(1, color="black", lw=0.6)
-    bottom.set(xlabel="bin", ylabel="shifted / nominal", xticks=edges[:-1] + 0.5)
+    step = -(-templates.n_bins // MOST_TICKS)
+    bottom.set(xlabel="bin", ylabel="shifted / nominal", xticks=np.arange(1, templates.n_bins + 1, step))
     bottom.tick_params(axis="x", which="minor", bottom=False, top=False)
-    bottom.legend(fontsize=8, ncols=2)
+    figure.legend(*top.get_legend_handles_labels(), loc="outside upper center", ncols=4)
+    figure.legend(*bottom.get_legend_handles_labels(), loc="outside lower center", ncols=LEGEND_COLUMNS, fontsize=9)
     figure.align_ylabels([top, bottom])
     return figure
 
@@ -154,9 +166,7 @@ def training_evolution(trained: Mapping[str, Trained], *, bound: float | None = 
                   for t in trained.values()), default=0)  # fmt: skip
     for ax in (top, bottom):
         if before:
-            ax.axvspan(0, before, color=GREY, alpha=0.12, lw=0)
-    if before:
-        top.text(0.5 * before, 0.97, "pre-training", transform=top.get_xaxis_transform(), ha="center", va="top")
+            ax.axvspan(0, before, color=GREY, alpha=0.12, lw=0, label="pre-training")
     if bound is not None:
         top.axhline(bound, color="black", lw=0.8, ls=":", label="unbinned bound")
     top.plot([], [], color=GREY, ls="--", lw=1.0, label="nuisances fixed")
@@ -170,24 +180,29 @@ def training_evolution(trained: Mapping[str, Trained], *, bound: float | None = 
 
 
 @styled
-def repeated_trainings(spreads: Mapping[str, Spread], *, bound: float | None = None) -> Figure:
+def repeated_trainings(spreads: Mapping[str, Spread], poi: str | None = None, *, bound: float | None = None) -> Figure:
     """Uncertainties of repeated trainings: every one a point, median and central 68 % interval.
 
     Args:
-        spreads: by the name of the training, as `Discriminant.repetitions` gives them; the first signal strength.
+        spreads: by the name of the training, as `Discriminant.repetitions` gives them.
+        poi: the signal strength; the first one if None.
         bound: the unbinned bound.
     """
     figure = new(5.6, 1.3 + 0.6 * len(spreads))
     ax = figure.add_subplot()
     for i, (colour, (_, spread)) in enumerate(zip(colours(len(spreads)), spreads.items(), strict=True)):
-        total, (low, high) = spread.total[:, 0], spread.interval()[0]
+        s = 0 if poi is None else spread.pois.index(poi)
+        total, median, (low, high) = spread.total[:, s], spread.median[s], spread.interval()[s]
         ax.plot(total, np.full(len(total), i + 0.18), "|", color=colour, ms=7, alpha=0.6)
-        ax.errorbar(spread.median[0], i, xerr=[[spread.median[0] - low], [high - spread.median[0]]], fmt="o",
-                    color=colour, capsize=3)  # fmt: skip
+        ax.errorbar(median, i, xerr=[[median - low], [high - median]], fmt="o", color=colour, capsize=3)
     if bound is not None:
         ax.axvline(bound, color="black", lw=0.8, ls=":", label="unbinned bound")
         ax.legend()
-    ax.set(yticks=range(len(spreads)), xlabel=r"$\Delta r$", ylim=(len(spreads) - 0.5, -0.5))
+    ax.set(
+        yticks=range(len(spreads)),
+        xlabel=r"$\Delta r$" if poi is None else rf"$\Delta$ {poi}",
+        ylim=(len(spreads) - 0.5, -0.5),
+    )
     ax.set_yticklabels(list(spreads))
     ax.tick_params(axis="y", which="both", left=False, right=False)
     return figure

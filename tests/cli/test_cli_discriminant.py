@@ -6,6 +6,8 @@ import os
 import numpy as np
 import pytest
 
+from dnnlikelihood.cli.opening import likelihood
+
 SHORT = {"widths": [16], "n_steps": 20, "pretraining_steps": 10, "learning_rate": 0.01}
 FILES = {"features": ["x"], "processes": {"S": {"file": "s.npz", "poi": "r"}, "B": {"file": "b.npz"}}}
 EXAMPLE = {"example": "shifted_gaussian", "seed": 1, "n": 2000, "n_test": 5000}
@@ -76,7 +78,7 @@ def test_two_folds_judge_every_event_of_the_files(run, config, tmp_path):
     out = tmp_path / "out"
     found = json.loads(run("discriminant", "compare", path, "--output", out, "--json").stdout)
     assert any("fluctuates more than the data" in message for message in found["messages"])
-    assert {"classes_cross_entropy", "repetitions"} <= {path.stem for path in out.glob("*.png")}
+    assert {"classes_cross_entropy", "repetitions_r"} <= {path.stem for path in out.glob("*.png")}
 
 
 def test_real_events(run, config):
@@ -111,8 +113,41 @@ def test_real_events(run, config):
         ({"events": EXAMPLE, "discriminant": {"nuisances": "shift"}}, "must be a list"),
         ({"events": EXAMPLE, "discriminant": {"n_folds": 3}}, "n_folds"),
         ({"colour": 1}, "expected a JSON object"),
+        ({"trainers": "sannt"}, "must be a JSON array"),
+        ({"discriminant": [1]}, "must be a JSON object"),
         ({"events": EXAMPLE, "trainers": ["annealing"]}, "no trainer"),
     ],
 )
 def test_bad_descriptions(run, config, document, said):
     assert said in run("discriminant", "compare", config(**document), code=2).output
+
+
+def test_from_the_command_line_to_a_likelihood_and_to_files_for_other_programs(run, config, tmp_path):
+    """A config with a seed, which the command line overrides; nothing is left over; the workspace is a likelihood."""
+    trainer = {"name": "efficient-score", "n_bins": 4, "heads": {"widths": [8], "n_steps": 40}}
+    path = config(events=EXAMPLE, discriminant={"trainer": trainer, "seed": 3})
+    out = tmp_path / "out"
+    found = json.loads(run("discriminant", "train", path, "--seed", 5, "--output", out, "--json").stdout)
+    assert json.loads((out / "config.json").read_text())["seed"] == 5
+    assert not (tmp_path / "out.training").exists()
+    assert likelihood(found["workspace"]).parameters.pois == ("r",)
+    pytest.importorskip("onnx")
+    exported = json.loads(run("discriminant", "export", out, "--output", tmp_path / "model", "--json").stdout)
+    assert exported["features"] == ["x1", "x2"]
+    assert {"model.onnx", "saved_model"} <= {path.name for path in (tmp_path / "model").iterdir()}
+
+
+def test_a_trainer_without_a_result_leaves_that_of_the_others(run, config, tmp_path):
+    """Two bins cannot tell the free nuisances of INFERNO's benchmark 2 apart, and no workspace can hold them."""
+    events = {"example": "inferno", "benchmark": 2, "seed": 1, "n": 1500, "n_test": 3000}
+    score = {"name": "efficient-score", "n_bins": 5, "heads": {"widths": [8], "n_steps": 40}}
+    path = config(events=events, trainers=[{"name": "cross-entropy", "n_bins": 2, "training": SHORT}, score])
+    out = tmp_path / "out"
+    found = json.loads(run("discriminant", "compare", path, "--output", out, "--json").stdout)
+    assert [row["trainer"] for row in found["uncertainties"]] == ["efficient score"]
+    assert any("cross entropy: no result" in message and "r_shift" in message for message in found["messages"])
+    assert (out / "scan_r.png").exists()
+    path = config(events=events, discriminant={"trainer": score})
+    found = json.loads(run("discriminant", "train", path, "--output", tmp_path / "one", "--json").stdout)
+    assert found["workspace"] is None
+    assert any("no workspace" in message and "free" in message for message in found["messages"])

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from dnnlikelihood import Likelihood
 from dnnlikelihood.discriminants.binning import ClassBins
 from dnnlikelihood.discriminants.examples import inferno, shifted_gaussian, two_signals
 from dnnlikelihood.discriminants.templates import fill
@@ -70,6 +71,9 @@ def test_two_signals_and_a_normalisation():
     data = workspace["observations"][0]["data"]
     expected = model.expected_data(model.config.suggested_init(), include_auxdata=False)
     np.testing.assert_allclose(data, expected, rtol=1e-9)
+    named = {"measurement": ("r_1",), "measurement_r_2": ("r_2",)}
+    for measurement, pois in named.items():
+        assert Likelihood.from_workspace(workspace, measurement=measurement).parameters.pois == pois
 
 
 def test_a_free_nuisance_is_refused():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dnnlikelihood import plots
-from dnnlikelihood.discriminants.examples import shifted_gaussian
+from dnnlikelihood.discriminants.examples import shifted_gaussian, two_signals
 from dnnlikelihood.discriminants.gradient import CrossEntropy, Sannt
 from dnnlikelihood.discriminants.repetitions import Spread
 from dnnlikelihood.discriminants.templates import fill
@@ -37,6 +37,9 @@ def test_scans(templates):
 
 def test_impacts(example, templates):
     bars = plots.strength_impacts({"one": templates}).axes[0].patches
+    several = plots.strength_impacts(dict.fromkeys("abcde", templates))
+    several.draw_without_rendering()
+    assert several.axes[0].get_legend().get_window_extent().x1 <= several.bbox.x1, "all names are on the figure"
     assert bars[0].get_width() == pytest.approx(expected_uncertainty(templates).impacts[0, 0])
     with pytest.raises(ShapeError, match="no nuisances"):
         plots.strength_impacts({"one": fill(example.test.only([]), lambda x: np.zeros(len(x), int), 1)})
@@ -47,6 +50,15 @@ def test_templates(templates):
     np.testing.assert_allclose(top.patches[0].get_data().values, templates.nominal[1])
     shift = templates.up[0].sum(axis=0) / templates.total
     np.testing.assert_allclose(bottom.patches[1].get_data().values, shift)
+
+
+def test_signals_have_lines_of_their_own_and_many_bins_few_ticks():
+    model = two_signals(1, n=500, n_test=10).train
+    edges = np.linspace(-2, 3, 63)
+    top, bottom = plots.shifted_templates(fill(model, lambda x: np.searchsorted(edges, x[:, 0]), 64)).axes
+    lines = [patch for patch in top.patches if patch.get_label().startswith("signal")]
+    assert len({line.get_edgecolor() for line in lines}) == 2
+    assert len(bottom.get_xticks()) <= 20
 
 
 def test_evolution(example):
@@ -60,9 +72,12 @@ def test_evolution(example):
 
 
 def test_repetitions():
-    spread = Spread(np.array([[0.4], [0.42], [0.41]]), np.full((3, 1), 0.3))
+    spread = Spread(("r",), np.array([[0.4], [0.42], [0.41]]), np.full((3, 1), 0.3))
     figure = plots.repeated_trainings({"one": spread}, bound=0.36)
     assert [t.get_text() for t in figure.axes[0].get_yticklabels()] == ["one"]
+    two = Spread(("r", "q"), np.array([[0.4, 0.1], [0.42, 0.12]]), np.full((2, 2), 0.3))
+    figure = plots.repeated_trainings({"one": two}, "q")
+    np.testing.assert_array_equal(figure.axes[0].lines[0].get_xdata(), [0.1, 0.12])
 
 
 def test_shares_of_classes():
