@@ -302,19 +302,7 @@ class _Rounds:
         recipe = self.recipe or DnnLikConfig.counting(self.data.counts["train"], c.n_shown, n_members=1)
         where = None if self.folder is None else self.folder / f"training_{number}"
         model = DnnLik.fit(lessons(self.data), recipe, folder=where, progress=self.progress)
-        known, height = self.data.theta("train"), self.data.logpdf("train")
-        good = np.concatenate([self.valleys.theta, known[height > self.top - 0.25 * c.reach]])
-        theta, temperature = own_posterior(model, good, c.temperatures, c.n_posterior, rng)
-        cold = temperature == min(c.temperatures)
-        minima = own_minimisers(model, good, c.n_minimisers // 2, rng, c.reach)
-        asked = {
-            "posterior": theta[cold],
-            "tempered": theta[~cold],
-            "minimisers": minima,
-            "neighbours": self._moved(minima, rng),
-            "frozen": frozen(model, good, self.valleys.theta, c.n_frozen, rng, c.reach),
-        }
-        asked["valleys"] = self._own_valleys(model, number)
+        asked = self._questions(model, number, rng)
         rows = {kind: self.label(f"rows_{kind}_{number}", t, kind, number) for kind, t in asked.items() if len(t)}
         bridges = self._bridges(model, rows["valleys"], rng)
         if len(bridges):
@@ -325,6 +313,22 @@ class _Rounds:
         logger.info("active round %d: %s", number, self.history[-1])
         self.data = Data.concatenate([self.data, *rows.values()], drop_duplicates=True)
         return min(posterior, minimisers, rest, own) >= c.target
+
+    def _questions(self, model: DnnLik, number: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """Kind -> (n, d) points at which the surrogate is going to be asked."""
+        c = self.config
+        known, height = self.data.theta("train"), self.data.logpdf("train")
+        good = np.concatenate([self.valleys.theta, known[height > self.top - 0.25 * c.reach]])
+        theta, temperature = own_posterior(model, good, c.temperatures, c.n_posterior, rng)
+        cold = temperature == min(c.temperatures)
+        minima = own_minimisers(model, good, c.n_minimisers // 2, rng, c.reach)
+        near = self._moved(minima, minima.std(axis=0), rng)
+        rest = frozen(model, good, self.valleys.theta, c.n_frozen, rng, c.reach)
+        own = self._own_valleys(model, number)
+        if len(own) == 1:  # one row is no data: its surroundings are asked with it
+            own = np.concatenate([own, self._moved(np.repeat(own, 20, axis=0), known.std(axis=0), rng)])
+        kinds = ("posterior", "tempered", "minimisers", "neighbours", "frozen", "valleys")
+        return dict(zip(kinds, (theta[cold], theta[~cold], minima, near, rest, own), strict=True))
 
     def _own_valleys(self, model: DnnLik, number: int) -> np.ndarray:
         """(k, d) each member's maxima up to the reach below its highest; alone, no other refuses it a point."""
@@ -345,10 +349,10 @@ class _Rounds:
         points = ends + rng.uniform(size=(n, 1)) * (false[rng.integers(len(false), size=n)] - ends)
         return points[self.truth.support(points)]
 
-    def _moved(self, minima: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """The minimisers moved a little: a surrogate has to know what surrounds them."""
+    def _moved(self, minima: np.ndarray, scale: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """The minimisers moved by a share of a scale (d,): a surrogate has to know what surrounds them."""
         low, high = limits(self.truth)
-        moved = np.clip(minima + 0.05 * minima.std(axis=0) * rng.normal(size=minima.shape), low, high)
+        moved = np.clip(minima + 0.05 * scale * rng.normal(size=minima.shape), low, high)
         return moved[self.truth.support(moved)]
 
     def _accuracy(self, model: DnnLik, rows: Data) -> tuple[float, float]:

@@ -14,7 +14,7 @@ Targets are shares of accurate answers, |error| < 0.05 or < 1 % of delta_nll (`a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from .inference import Inference
 from .jsonfiles import pretty
 from .learn_eft_plots import draw
 from .learn_profiled import LOW, Findings, LearnedProfiled, LearnProfiledConfig, learn_profiled
+from .likelihood import Likelihood
 from .networks.recipe import DnnLikConfig
 from .profiled import ProfiledLikelihood
 from .protocols import LogDensity
@@ -98,7 +99,8 @@ class _ActiveRows:
 
     def __call__(self, truth: LogDensity, folder: Path, *, progress: bool) -> Data:
         active = self.config.active
-        self.lesson = active_data(truth, active, folder / "active", progress=progress)
+        recipe = _recipe(truth)(active.n_first, active.n_shown, n_members=1) if _is_gaussian(truth) else None
+        self.lesson = active_data(truth, active, folder / "active", model=recipe, progress=progress)
         theta = first_design(truth, self.lesson.valleys, self.config.n_test, active.seed + APART, active.reach)
         test = Data.label(truth, theta, folder=folder / "rows_test", split="test", kind="test", progress=progress)
         return lessons(Data.concatenate([self.lesson.data, test], drop_duplicates=True))
@@ -115,7 +117,7 @@ def first_design(truth: LogDensity, known: Valleys, n: int, seed: int, reach: fl
 
 
 def learn_eft(
-    truth: ProfiledLikelihood,
+    truth: ProfiledLikelihood | Likelihood,
     folder: str | Path,
     *,
     config: LearnEftConfig | None = None,
@@ -126,7 +128,8 @@ def learn_eft(
     """Learn a profiled effective-theory likelihood from beginning to end; killed, the same call continues.
 
     Args:
-        truth: of one head, as `ProfiledLikelihood.from_eft` makes it.
+        truth: of one head, as `ProfiledLikelihood.from_eft` makes it of counts, and
+            `Likelihood.from_source("eft_gaussian", document=...)` of measurements with a covariance.
         folder: where everything goes.
         config: how much.
         name: of the published model.
@@ -142,7 +145,7 @@ def learn_eft(
     """
     config = config or LearnEftConfig()
     rows = _ActiveRows(config)
-    recipe = DnnLikConfig.counting(config.most_rows, config.n_shown, n_members=config.n_members)
+    recipe = _recipe(truth)(config.most_rows, config.n_shown, n_members=config.n_members)
     learned = learn_profiled(
         truth,
         folder,
@@ -163,7 +166,17 @@ def learn_eft(
     return learned
 
 
-def _figures(truth: ProfiledLikelihood, rows: _ActiveRows, folder: Path) -> Any:
+def _is_gaussian(truth: LogDensity) -> bool:
+    """Whether it is of measurements with a covariance, not of counts."""
+    return getattr(getattr(truth, "source", None), "name", "") == "eft_gaussian"
+
+
+def _recipe(truth: LogDensity) -> Callable[..., DnnLikConfig]:
+    """The kind of network that has the form of the likelihood."""
+    return DnnLikConfig.quartic if _is_gaussian(truth) else DnnLikConfig.counting
+
+
+def _figures(truth: LogDensity, rows: _ActiveRows, folder: Path) -> Any:
     def examine(model: DnnLik, tests: Mapping[str, Data]) -> Findings:
         drawn = draw(folder / "plots", truth, model, tests["held out"], _known(rows).valleys.theta)
         return Findings({}, plots=drawn)

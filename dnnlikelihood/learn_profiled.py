@@ -164,7 +164,7 @@ def learn_profiled(
     """Learn a profiled likelihood from beginning to end.
 
     Args:
-        truth: kind "profiled", with a gradient; with heads or without.
+        truth: kind "profiled", or a likelihood that has no nuisances, with a gradient; with heads or without.
         folder: where everything goes; an unfinished run of the same request is continued.
         config: how much.
         design: where to ask; its points are drawn once and kept. Its name is part of the request.
@@ -187,7 +187,7 @@ def learn_profiled(
     """
     from .learn import claim
 
-    if truth.kind != "profiled":
+    if truth.kind == "posterior" or any(p.role == "nuisance" for p in truth.parameters):
         raise ConfigError(f"this density is a {truth.kind}; learn_profiled takes a profiled one, learn() the others")
     folder, config = Path(folder), config or LearnProfiledConfig()
     density = getattr(truth, "fingerprint", None) or truth.parameters.to_json()

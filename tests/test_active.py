@@ -121,3 +121,14 @@ def test_frozen_questions_leave_all_but_two_parameters_at_zero_or_in_a_valley():
     assert len(points) > 800
     assert value(points).min() > value(known).max() - 6
     assert np.ptp(points, axis=0).min() > 4, "each parameter is asked across where good points have been"
+
+
+def test_a_lone_valley_is_asked_with_its_surroundings(rounds):
+    """Most likelihoods have one minimum; a single row would be no data."""
+    rounds.config = rounds.config.replace(n_posterior=100, n_minimisers=20, n_starts=10)
+    asked = rounds._questions(rounds.truth, 1, np.random.default_rng(3))
+    own = asked["valleys"]
+    np.testing.assert_allclose(own[0], rounds.valleys.theta[0], atol=1e-3)
+    assert len(labelled(rounds, own)) > 2
+    assert 0 < np.abs(own[1:] - own[0]).max() < 0.5
+    assert set(asked) == {"posterior", "tempered", "minimisers", "neighbours", "frozen", "valleys"}

@@ -11,18 +11,20 @@ from .command import Report
 
 if TYPE_CHECKING:
     from ..learn_profiled import LearnedProfiled
+    from ..likelihood import Likelihood
+    from ..profiled import ProfiledLikelihood
 
-__all__ = ["learn_effective_theory"]
+__all__ = ["effective_theory", "learn_effective_theory"]
 
 
 def learn_effective_theory(
     model: Path | None, output: Path, preset: str, name: str | None, *, progress: bool
 ) -> Report:
-    """Learn the generated search, or the one of a JSON file."""
+    """Learn the generated search, or the fit of a JSON file."""
     from ..learn_eft import LearnEftConfig, learn_eft
-    from ..profiled import ProfiledLikelihood
 
-    truth = ProfiledLikelihood.from_eft(model)
+    truth = effective_theory(model)
+    nuisances = getattr(truth.source, "nuisances", ())
     command = " ".join(["dnnlik learn eft", *([str(model)] if model else []), f"--preset {preset} --output DIR"])
     learned = learn_eft(
         truth,
@@ -32,11 +34,27 @@ def learn_effective_theory(
         command=command,
         description=(
             f"Profiled likelihood of an effective-theory fit in {len(truth.parameters)} coefficients, "
-            f"{len(truth.source.nuisances)} nuisance parameters profiled."
+            f"{len(nuisances)} nuisance parameters profiled."
         ),
         progress=progress,
     )
     return Report({"folder": str(output), **learned.summary}, tuple(_parts(learned)), tables.failures(learned))
+
+
+def effective_theory(model: Path | None) -> ProfiledLikelihood | Likelihood:
+    """The generated search, or the fit of a JSON file: counts, profiled over nuisances, or measurements as they are.
+
+    Raises:
+        ConfigError, SchemaError, ...: as of `sources.eft_json.read_eft`.
+    """
+    from ..jsonfiles import read_json
+    from ..likelihood import Likelihood
+    from ..profiled import ProfiledLikelihood
+
+    document = None if model is None else read_json(model)
+    if isinstance(document, dict) and {"covariance", "ops"} & set(document):
+        return Likelihood.from_source("eft_gaussian", document=str(model))
+    return ProfiledLikelihood.from_eft(model)
 
 
 def _parts(learned: LearnedProfiled) -> Iterator[Any]:

@@ -64,9 +64,9 @@ def learn(
 
     SOURCE is the name of a source (toy-lhc, unbinned, gaussian), a JSON file with a recipe, or the folder of a saved
     likelihood. `eft` learns the profiled likelihood of an effective-theory fit: of MODEL, a JSON file of schema
-    eft_counts/1, or of a generated search. A pyhf workspace (.json, .json.gz) is learned as the profiled likelihood of
-    the signal yields in its bins. A run that was killed continues when the command is given again. The exit code is 1
-    if the published model does not verify or a target of the preset is missed.
+    eft_counts/1 or eft_gaussian/1, or of a generated search. A pyhf workspace (.json, .json.gz) is learned as the
+    profiled likelihood of the signal yields in its bins. A run that was killed continues when the command is given
+    again. The exit code is 1 if the published model does not verify or a target of the preset is missed.
     """
     from ..learn import learn as run
     from .opening import likelihood

@@ -12,6 +12,7 @@ import click
 from ..errors import ConfigError
 from . import tables
 from .command import Command, Report, new_folder, progress_option
+from .eft import effective_theory
 
 if TYPE_CHECKING:
     from ..inference import Inference
@@ -107,18 +108,17 @@ def scan(
 
 
 def _density(model: str) -> LogDensity:
-    """An effective-theory fit, generated or in a JSON file, counts profiled over nuisances; else as everywhere."""
+    """An effective-theory fit, generated or in a JSON file; else as everywhere."""
     from ..jsonfiles import read_json
-    from ..likelihood import Likelihood
-    from ..profiled import ProfiledLikelihood
     from .opening import density
 
     path = Path(model)
     if model == "eft":
-        return ProfiledLikelihood.from_eft()
-    if path.suffix == ".json" and path.is_file() and "source" not in (document := read_json(path)):
-        gaussian = {"covariance", "ops"} & set(document)
-        return Likelihood.from_source("eft_gaussian", document=model) if gaussian else ProfiledLikelihood.from_eft(path)
+        return effective_theory(None)
+    if path.suffix == ".json" and path.is_file():
+        document = read_json(path)
+        if not (isinstance(document, dict) and "source" in document):
+            return effective_theory(path)
     return density(model)
 
 
