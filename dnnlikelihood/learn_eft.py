@@ -146,6 +146,8 @@ def learn_eft(
     config = config or LearnEftConfig()
     rows = _ActiveRows(config)
     recipe = _recipe(truth)(config.most_rows, config.n_shown, n_members=config.n_members)
+    if _is_gaussian(truth):
+        about = {"definition": "Natural logarithm of the likelihood: minus half of chi squared", **about}
     learned = learn_profiled(
         truth,
         folder,

@@ -24,7 +24,8 @@ def learn_effective_theory(
     from ..learn_eft import LearnEftConfig, learn_eft
 
     truth = effective_theory(model)
-    nuisances = getattr(truth.source, "nuisances", ())
+    nuisances = len(getattr(truth.source, "nuisances", ()))
+    profiled = f", {nuisances} nuisance parameters profiled" if nuisances else ""
     command = " ".join(["dnnlik learn eft", *([str(model)] if model else []), f"--preset {preset} --output DIR"])
     learned = learn_eft(
         truth,
@@ -32,10 +33,7 @@ def learn_effective_theory(
         config=LearnEftConfig.preset(preset),
         name=name or "eft",
         command=command,
-        description=(
-            f"Profiled likelihood of an effective-theory fit in {len(truth.parameters)} coefficients, "
-            f"{len(nuisances)} nuisance parameters profiled."
-        ),
+        description=f"Likelihood of an effective-theory fit in {len(truth.parameters)} coefficients{profiled}.",
         progress=progress,
     )
     return Report({"folder": str(output), **learned.summary}, tuple(_parts(learned)), tables.failures(learned))
