@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..discriminant import Discriminant, DiscriminantConfig
     from ..discriminants.events import EventModel
     from ..discriminants.examples import Example
+    from ..discriminants.uncertainty import ExpectedUncertainty
 
 __all__ = ["discriminant"]
 
@@ -58,6 +59,7 @@ def train(config: Path | None, output: Path, trainer: str | None, seed: int | No
 
     Trainings that are done are kept in DIR.training until all are: a killed command continues when given again.
     """
+    path = new_folder(_beside(output, "workspace.json"))
     document, example = _read(config, seed)
     chosen = _config(document, seed, **({"trainer": trainer} if trainer else {}))
     kept = _beside(output, "training")
@@ -66,16 +68,23 @@ def train(config: Path | None, output: Path, trainer: str | None, seed: int | No
     rows = _rows(made, example, judged, made.folds[0].trainer)
     made.save(output)
     shutil.rmtree(kept)
-    workspace, notes = _workspace(made, judged, _beside(output, "workspace.json"))
-    impacts = made.expected(judged).ranked()[:10]
+    workspace, notes = _workspace(made, judged, path)
+    impacts = _impacts(made.expected(judged))
     about = {"bins": made.n_bins, "saved in": output, "workspace": workspace or "none"}
     numbers = {"folder": str(output), "workspace": workspace and str(workspace), "fingerprint": made.fingerprint}
-    shown = tables.table("Impacts", ("nuisance", "shift of r"), [(n, f"{i:+.4f}") for n, i in impacts])
-    notes += [f"note: {message}" for message in made.templates(judged).messages]
+    columns = ("nuisance", *(f"shift of {poi}" for poi in judged.pois))
+    shown = tables.table("Impacts", columns, [(n, *(f"{i:+.4f}" for i in shifts)) for n, shifts in impacts.items()])
+    notes += [f"note: {message}" for message in (*_scatter(rows), *made.templates(judged).messages)]
     return Report(
-        numbers | {"uncertainties": rows, "impacts": dict(impacts), "messages": notes},
+        numbers | {"uncertainties": rows, "impacts": impacts, "messages": notes},
         (_table(rows), shown, tables.facts(about), *notes),
     )
+
+
+def _impacts(found: ExpectedUncertainty, most: int = 10) -> dict[str, list[float]]:
+    """Shifts of all signal strengths by the nuisances that shift any of them most."""
+    largest = sorted(zip(found.nuisances, found.impacts.T.tolist(), strict=True), key=lambda n: -max(map(abs, n[1])))
+    return dict(largest[:most])
 
 
 def _beside(output: Path, ending: str) -> Path:
@@ -128,7 +137,8 @@ def compare(config: Path | None, output: Path | None, seed: int | None, *, progr
         except SingularFisher as error:
             notes.append(f"note: {name}: no result: {error}")
             continue
-        notes += [f"note: {name}: {message}" for message in made.templates(judged).messages]
+        mine = [row for row in rows if row["trainer"] == name]
+        notes += [f"note: {name}: {message}" for message in (*_scatter(mine), *made.templates(judged).messages)]
         trained[name] = made
     shown: list[Any] = [_table(rows), *notes]
     if output is not None and trained:
@@ -249,6 +259,7 @@ def _rows(made: Discriminant, example: Example, judged: EventModel, name: str) -
     templates = made.templates(judged)
     found, simulated = expected_uncertainty(templates), expected_uncertainty(templates, mc_statistics=True)
     bound = example.bound.total if example.scores is not None else None
+    spread = made.repetitions(judged) if len(made.trainings) > 1 else None
     rows = []
     for s, poi in enumerate(found.pois):
         sides = asymmetric(templates, poi)
@@ -264,9 +275,19 @@ def _rows(made: Discriminant, example: Example, judged: EventModel, name: str) -
                 "efficiency": None if bound is None else float((bound[s] / found.total[s]) ** 2),
                 "bins": templates.n_bins,
                 "cpu_seconds": made.cpu_seconds,
+                "repetitions": None if spread is None else [float(spread.median[s]), *spread.interval()[s].tolist()],
             }
         )
     return rows
+
+
+def _scatter(rows: list[dict[str, Any]]) -> list[str]:
+    """Median and interval of repeated trainings, in words."""
+    return [
+        "Delta {} of all repetitions: median {:.4f}, 68 % in {:.4f} to {:.4f}".format(row["poi"], *row["repetitions"])
+        for row in rows
+        if row["repetitions"]
+    ]
 
 
 def _table(rows: list[dict[str, Any]]) -> Any:

@@ -99,9 +99,9 @@ def infer(
 ) -> Report:
     """Ask a likelihood or a surrogate for intervals and test statistics, and save the answers.
 
-    MODEL is a published model, a DnnLik, a saved likelihood, a recipe or the name of a source. Credible intervals
-    (HPDI) come from HMC, confidence intervals from t_mu and its asymptotic distribution. The exit code is 1 if chains
-    did not converge or fits failed; the answers are saved with that said.
+    MODEL is a published model, a DnnLik, a saved likelihood, a recipe, a pyhf workspace or the name of a source.
+    Credible intervals (HPDI) come from HMC, confidence intervals from t_mu and its asymptotic distribution. The exit
+    code is 1 if chains did not converge or fits failed; the answers are saved with that said.
     """
     from ..inference import Inference
     from .opening import density

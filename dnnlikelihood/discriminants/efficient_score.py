@@ -45,7 +45,6 @@ __all__ = ["EfficientScore", "learned_bound", "quantise", "score_components", "t
 CHUNK = 65536
 SMALLEST_STEP = 0.1
 REFINEMENT_ROWS = 1_500_000
-HELD_OUT = 0.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +75,7 @@ class EfficientScore(Config):
         """
         start = time.process_time()
         if validation is None:
-            model, validation = model.split(1 - HELD_OUT, seed)
+            model, validation = model.held_out(seed)
         network, history = train_scores(model, self.heads, seed, progress=progress)
         trained = quantise(
             network,

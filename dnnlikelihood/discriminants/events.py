@@ -23,6 +23,8 @@ from .nuisances import Deal, Events, EventWeights, Normalisation, Nuisance, Rows
 
 __all__ = ["EventModel", "EventWeights", "Events", "Normalisation", "Nuisance", "Process", "ShiftedSamples"]
 
+HELD_OUT = 0.2
+
 
 @dataclass(frozen=True, eq=False)
 class Process:
@@ -174,6 +176,10 @@ class EventModel:
         """Two-fold cross validation: (train, test) and the same with the sides exchanged."""
         first, second = self.split(0.5, seed)
         return (first, second), (second, first)
+
+    def held_out(self, seed: int = 0) -> tuple[EventModel, EventModel]:
+        """(train, validation): a fifth of the events is held out to watch and choose by."""
+        return self.split(1 - HELD_OUT, seed)
 
     def _part(self, rows: Mapping[str, np.ndarray], others: Sequence[Mapping[Any, np.ndarray]]) -> EventModel:
         scales = {p.name: _scale(p.events.weights, rows[p.name], p.name) for p in self.processes}

@@ -35,7 +35,6 @@ from .yields import YieldRows
 
 __all__ = ["Classes", "CrossEntropy", "Inferno", "KernelHistogram", "Sannt"]
 
-HELD_OUT = 0.2
 Classes = Literal["signal", "processes"]
 """One output, signals against backgrounds; or one for every process."""
 WATCHED_BATCHES = 4
@@ -235,7 +234,7 @@ def _train(
 ) -> Trained:
     start = time.process_time()
     if validation is None:
-        model, validation = model.split(1 - HELD_OUT, seed)
+        model, validation = model.held_out(seed)
     most = int(sum(p.events.effective_size for p in model.processes) / LEAST_EVENTS)
     if form.bins.n_bins > most:
         raise ConfigError(

@@ -19,8 +19,6 @@ from .trainers import AnyTrainer, BinCurve
 
 __all__ = ["Kept", "Spread", "fold_models", "read_training", "repetition_seed", "write_training"]
 
-HELD_OUT = 0.2
-
 
 @dataclass(frozen=True, eq=False)
 class Spread:
@@ -56,8 +54,8 @@ def fold_models(
 ) -> list[tuple[EventModel, EventModel]]:
     """(train, validation) of each fold; validation events come from the events that a fold trains on."""
     if n_folds == 1:
-        return [model.split(1 - HELD_OUT, seed) if validation is None else (model, validation)]
-    return [train.split(1 - HELD_OUT, seed) for train, _ in model.folds(seed)]
+        return [model.held_out(seed) if validation is None else (model, validation)]
+    return [train.held_out(seed) for train, _ in model.folds(seed)]
 
 
 def write_training(folder: Path, name: str, trained: Trained) -> None:

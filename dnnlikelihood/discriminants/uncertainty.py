@@ -82,11 +82,6 @@ class ExpectedUncertainty:
         n, c = len(self.pois), self.covariance
         return c[:n, n:] / np.sqrt(np.diag(c)[n:])
 
-    @property
-    def pulls(self) -> np.ndarray:
-        """(J,) post-fit standard deviation of every nuisance, in units of its shift."""
-        return np.sqrt(np.diag(self.covariance)[len(self.pois) :])
-
     def ranked(self, poi: str | None = None) -> list[tuple[str, float]]:
         """(nuisance, impact on the POI), largest first; the first POI if none is named."""
         impacts = self.impacts[0 if poi is None else self.pois.index(poi)]

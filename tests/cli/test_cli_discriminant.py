@@ -78,6 +78,10 @@ def test_two_folds_judge_every_event_of_the_files(run, config, tmp_path):
     out = tmp_path / "out"
     found = json.loads(run("discriminant", "compare", path, "--output", out, "--json").stdout)
     assert any("fluctuates more than the data" in message for message in found["messages"])
+    (row,) = found["uncertainties"]
+    median, low, high = row["repetitions"]
+    assert low <= median <= high
+    assert any(f"median {median:.4f}" in message for message in found["messages"])
     assert {"classes_cross_entropy", "repetitions_r"} <= {path.stem for path in out.glob("*.png")}
 
 
@@ -130,6 +134,7 @@ def test_from_the_command_line_to_a_likelihood_and_to_files_for_other_programs(r
     found = json.loads(run("discriminant", "train", path, "--seed", 5, "--output", out, "--json").stdout)
     assert json.loads((out / "config.json").read_text())["seed"] == 5
     assert not (tmp_path / "out.training").exists()
+    assert list(found["impacts"]) == ["shift"]
     assert likelihood(found["workspace"]).parameters.pois == ("r",)
     pytest.importorskip("onnx")
     exported = json.loads(run("discriminant", "export", out, "--output", tmp_path / "model", "--json").stdout)
