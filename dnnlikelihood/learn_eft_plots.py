@@ -78,14 +78,8 @@ def draw(folder: Path, truth: LogDensity, model: DnnLik, data: Data, starts: np.
         "delta_nll_residuals": plots.delta_nll_residuals(
             exact[inside], model.ensemble.members_logpdf(theta[inside]).mean(axis=1), top
         ),
-        "frozen": scans.frozen(),
-        "profiled": scans.profiled(),
-        "unshifted": scans.profiled(shifted=False),
-        "pairs_frozen": scans.frozen_pairs(),
-        "pairs_profiled": scans.profiled_pairs(),
+        **scans.figures(),
     }
-    if scans.combines:
-        figures["combination"] = scans.combination()
     paths = [path for name, figure in figures.items() for path in plots.save(figure, folder, name)]
     return [path for path in paths if path.suffix == ".png"]
 
@@ -111,6 +105,13 @@ class ScanPlots:
         self.pairs = present or [(names[i], names[i + 1]) for i in range(0, min(len(names), 16) - 1, 2)]
         self.scanned = [name for name in SCANNED if name in names] or names[:6]
         self.combines = set(COMBINATION) <= set(names)
+
+    def figures(self) -> dict[str, Figure]:
+        """All figures of scans, by name; one coefficient alone has no pairs."""
+        found = {"frozen": self.frozen(), "profiled": self.profiled(), "unshifted": self.profiled(shifted=False)}
+        if self.pairs:
+            found |= {"pairs_frozen": self.frozen_pairs(), "pairs_profiled": self.profiled_pairs()}
+        return found | ({"combination": self.combination()} if self.combines else {})
 
     def frozen(self, n_points: int = LINE) -> Figure:
         """Every coefficient, the others at 0, exact and surrogate."""

@@ -79,3 +79,9 @@ def test_the_combination_is_that_of_the_formula(scans):
     x, y = lines(ax)["surrogate"]
     at = np.array([[np.sqrt(3), 1.0], [-2.0, 0.0]]) @ [x[0], y[0]]
     np.testing.assert_allclose(at, 0.3, atol=1e-4)
+
+
+def test_one_coefficient_alone_has_no_pairs():
+    space = ParameterSpace((Parameter(name="a", role="poi", bounds=(-4.0, 4.0)),))
+    alone = Likelihood(lambda t: -0.5 * (t**2).sum(axis=1), space, gradient=lambda t: -t)
+    assert set(ScanPlots(alone, alone).figures()) == {"frozen", "profiled", "unshifted"}
