@@ -33,6 +33,7 @@ from .config import Config, require
 from .data import Data
 from .dnnlik import DnnLik, DnnLikConfig
 from .errors import LikelihoodError
+from .npzfiles import first_drawn
 from .protocols import LogDensity
 from .results import Valleys
 from .sampling.designs import tempered
@@ -272,10 +273,11 @@ class _Rounds:
 
     def label(self, name: str, theta: np.ndarray, kind: str, number: int) -> Data:
         """Rows of the truth; a share of them for validation."""
+        where = None if self.folder is None else self.folder / name
+        theta = theta if where is None else first_drawn(where.with_name(f"design_{name}.npz"), theta)
         self.fits["labels"] += len(theta)
         rng = np.random.default_rng([self.config.seed, number, 7])
         split = np.where(rng.uniform(size=len(theta)) < VALIDATION_SHARE, "validation", "train")
-        where = None if self.folder is None else self.folder / name
         options: dict[str, Any] = {"split": split, "kind": kind, "drop_duplicates": True, "progress": self.progress}
         return Data.label(self.truth, theta, folder=where, **options)
 

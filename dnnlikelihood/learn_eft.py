@@ -31,6 +31,7 @@ from .learn_eft_plots import draw
 from .learn_profiled import LOW, Findings, LearnedProfiled, LearnProfiledConfig, learn_profiled
 from .likelihood import Likelihood
 from .networks.recipe import DnnLikConfig
+from .npzfiles import first_drawn
 from .profiled import ProfiledLikelihood
 from .protocols import LogDensity
 from .results import Valleys
@@ -102,6 +103,7 @@ class _ActiveRows:
         recipe = _recipe(truth)(active.n_first, active.n_shown, n_members=1) if _is_gaussian(truth) else None
         self.lesson = active_data(truth, active, folder / "active", model=recipe, progress=progress)
         theta = first_design(truth, self.lesson.valleys, self.config.n_test, active.seed + APART, active.reach)
+        theta = first_drawn(folder / "design_test.npz", theta)
         test = Data.label(truth, theta, folder=folder / "rows_test", split="test", kind="test", progress=progress)
         return lessons(Data.concatenate([self.lesson.data, test], drop_duplicates=True))
 

@@ -29,7 +29,7 @@ from .export.publish import MIN_REFERENCE
 from .export.verify import VerifyReport, verify
 from .jsonfiles import canonical, pretty
 from .networks.recipe import PRESETS, DnnLikConfig
-from .npzfiles import read_npz, write_npz
+from .npzfiles import first_drawn, read_npz, write_npz
 from .protocols import LogDensity
 from .sampling.profiled_designs import laplace, shrunken
 from .statistics.profile import limits
@@ -204,7 +204,10 @@ def learn_profiled(
     model = DnnLik.fit(data, recipe, anchor=fixed, folder=folder / "training", progress=progress)
     model.save(folder / "dnnlik", overwrite=True)
     clock.stop("training")
-    asked_at = {label: theta(model) if callable(theta) else theta for label, theta in (held_out or {}).items()}
+    asked_at = {
+        label: first_drawn(folder / f"design_{i}.npz", theta(model)) if callable(theta) else theta
+        for i, (label, theta) in enumerate((held_out or {}).items(), 1)
+    }
     tests = {"held out": data, **_other_tests(truth, folder, asked_at, progress=progress)}
     clock.stop("labelling of test sets")
     summary = _summary(model, data, tests, fixed, config)

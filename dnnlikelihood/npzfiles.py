@@ -12,7 +12,7 @@ import numpy as np
 
 from .errors import CorruptFile, MissingArtifact, SafetyError, SaveFailed
 
-__all__ = ["read_npz", "write_npz"]
+__all__ = ["first_drawn", "read_npz", "write_npz"]
 
 
 def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
@@ -51,6 +51,18 @@ def read_npz(path: Path, hint: str = "fetch or make it again") -> dict[str, np.n
         raise
     except (OSError, ValueError, KeyError, EOFError, AttributeError, RuntimeError, zipfile.BadZipFile) as error:
         raise CorruptFile(f"{path} is not a readable npz file ({error}); {hint}") from error
+
+
+def first_drawn(path: Path, theta: np.ndarray) -> np.ndarray:
+    """The points (n, d) that the first call with this path was given.
+
+    Work that was killed and continued with another number of threads rounds otherwise, and its chains end elsewhere;
+    what was asked, and perhaps labelled, stays.
+    """
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_npz(path, {"theta": theta})
+    return read_npz(path)["theta"]
 
 
 def _refuse_inflation(path: Path) -> None:

@@ -132,3 +132,13 @@ def test_a_lone_valley_is_asked_with_its_surroundings(rounds):
     assert len(labelled(rounds, own)) > 2
     assert 0 < np.abs(own[1:] - own[0]).max() < 0.5
     assert set(asked) == {"posterior", "tempered", "minimisers", "neighbours", "frozen", "valleys"}
+
+
+def test_what_was_asked_stays_when_chains_end_elsewhere(tmp_path):
+    """Other threads round otherwise; a round that is continued then draws other points, and keeps those labelled."""
+    rounds = _Rounds(Hills([TRUE], [0.0], [1.0]), ActiveConfig(), tmp_path, None, progress=False)
+    first = np.random.default_rng(1).uniform(-5, 5, (40, 2))
+    label = rounds.label("rows_posterior_1", first, "posterior", 1)
+    again = rounds.label("rows_posterior_1", first[:30] + 1e-9, "posterior", 1)
+    assert again.fingerprint == label.fingerprint
+    np.testing.assert_array_equal(again.theta(), label.theta())
