@@ -178,6 +178,8 @@ class _Aim:
 
 def _form(model: EventModel, classes: Classes, n_bins: int, link: Link, inside: Callable[[Any, int], Any]) -> _Form:
     """Scores in [low, 1], where the largest of C softmax outputs is never below 1 / C."""
+    if classes == "signal" and all(p.is_signal for p in model.processes):
+        raise ConfigError("no background: signal has nothing to stand against; train with classes='processes'")
     c = 1 if classes == "signal" else len(model.processes)
     low = 1.0 / c if link == "softmax" else 0.0
 

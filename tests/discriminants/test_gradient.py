@@ -167,6 +167,9 @@ def test_configurations_that_cannot_be():
 def test_what_cannot_be_trained_on_is_said(mixed):
     with pytest.raises(ConfigError, match="bins are more than the events support"):
         CrossEntropy(n_bins=500).fit(mixed, progress=False)
+    signals = mixed.with_pois({"B": "b"})
+    with pytest.raises(ConfigError, match="no background"):
+        CrossEntropy().fit(signals, progress=False)
 
 
 def test_weights_that_are_no_numbers_end_the_training():
