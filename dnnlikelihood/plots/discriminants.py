@@ -171,7 +171,7 @@ def training_evolution(trained: Mapping[str, Trained], *, bound: float | None = 
         top.axhline(bound, color="black", lw=0.8, ls=":", label="unbinned bound")
     top.plot([], [], color=GREY, ls="--", lw=1.0, label="nuisances fixed")
     top.set(ylabel=r"$\Delta r$")
-    top.legend(fontsize=9, loc="upper right")
+    figure.legend(*top.get_legend_handles_labels(), loc="outside upper center", ncols=LEGEND_COLUMNS)
     bottom.set(xlabel="step", ylabel="bins filled")
     bottom.set_ylim(bottom=0)
     bottom.set_xlim(left=0)
