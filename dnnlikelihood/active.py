@@ -333,11 +333,15 @@ class _Rounds:
         return dict(zip(kinds, (theta[cold], theta[~cold], minima, near, rest, own), strict=True))
 
     def _own_valleys(self, model: DnnLik, number: int) -> np.ndarray:
-        """(k, d) each member's maxima up to the reach below its highest; alone, no other refuses it a point."""
-        starts, found = self.valleys.theta[model.support(self.valleys.theta)], []
+        """(k, d) each member's maxima down to the reach below the truth's; alone, no other refuses it a point.
+
+        The centre of the training points is looked at too: it lies between the valleys, where nothing may be taught.
+        """
+        starts, found = np.vstack([self.valleys.theta, model.ensemble.hull.center]), []
+        starts = starts[model.support(starts)]
         for k in range(len(model.ensemble.members)):
             own = valleys(model.member(k), self.config.n_starts, seed=self.config.seed + number, starts=starts)
-            found.append(own.theta[own.logpdf > own.logpdf[0] - self.config.reach])
+            found.append(own.theta[own.logpdf > min(own.logpdf[0], self.top) - self.config.reach])
         return np.concatenate(found)
 
     def _bridges(self, model: DnnLik, summits: Data, rng: np.random.Generator) -> np.ndarray:

@@ -11,7 +11,7 @@ from dnnlikelihood.data import Data
 from dnnlikelihood.parameters import Parameter
 from dnnlikelihood.protocols import LogDensity
 
-TRUE, FALSE = np.array([-3.0, 0.0]), np.array([6.0, 6.0])
+TRUE, FALSE, CENTER = np.array([-3.0, 0.0]), np.array([6.0, 6.0]), np.array([1.0, 4.0])
 
 
 class Hills(LogDensity):
@@ -44,7 +44,7 @@ class Hills(LogDensity):
 
     @property
     def ensemble(self):
-        return SimpleNamespace(members=(self,))
+        return SimpleNamespace(members=(self,), hull=SimpleNamespace(center=CENTER))
 
 
 class Two(Hills):
@@ -64,7 +64,7 @@ class Two(Hills):
 
     @property
     def ensemble(self):
-        return SimpleNamespace(members=self.members)
+        return SimpleNamespace(members=self.members, hull=SimpleNamespace(center=CENTER))
 
 
 @pytest.fixture
@@ -98,6 +98,14 @@ def test_a_false_valley_that_the_guard_refuses_is_found_all_the_same(rounds):
     pair = Two(one, Hills([TRUE, FALSE], [0.0, -1.0], [1.0, 0.5]))
     assert np.isneginf(pair.logpdf(FALSE)).all()
     assert np.abs(rounds._own_valleys(pair, 1) - FALSE).max(axis=1).min() < 0.1
+
+
+def test_a_false_valley_between_the_training_points_is_found_however_narrow(rounds):
+    """As published networks had one, where the mean of several valleys lies and no sample ever came."""
+    model = Hills([TRUE, CENTER + 0.03], [0.0, 90.0], [1.0, 0.05])
+    own = rounds._own_valleys(model, 1)
+    assert np.abs(own - CENTER).max(axis=1).min() < 0.1
+    assert np.abs(own - TRUE).max(axis=1).min() < 0.1, "so far above, it does not hide the others"
 
 
 def test_what_the_truth_has_too_needs_no_bridge(rounds):
