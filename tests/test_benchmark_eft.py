@@ -46,6 +46,7 @@ def test_every_row_is_measured(tmp_path):
             "frozen 2-sigma",
             "profiled 2-sigma",
             "Profiled scans",
+            "Frozen scans",
             "above the exact profile",
             "x 20",
             "over the surrogate",
