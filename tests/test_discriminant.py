@@ -182,7 +182,7 @@ def test_a_score_that_is_no_number_is_refused(found):
 
 
 def test_a_killed_curve_continues_to_the_same_result(example, tmp_path):
-    trainer = EfficientScore(heads=HeadsConfig(widths=(8,), n_steps=40))
+    trainer = EfficientScore(heads=HeadsConfig(widths=(8,), n_steps=40), refinements=1)
     config = DiscriminantConfig(trainer=trainer, n_bins=(2, 4))
     run = lambda: Discriminant.fit(example.train, config, folder=tmp_path / "kept", progress=False)
     whole = run()
