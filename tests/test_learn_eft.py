@@ -79,6 +79,24 @@ def test_bad_requests_are_refused(tmp_path):
         LearnEftConfig(n_test=3)
 
 
+def test_a_reference_may_be_given_and_the_file_is_what_is_wrong(tmp_path):
+    from click.testing import CliRunner
+
+    (tmp_path / "fit.json").write_text("{}")
+    arguments = [
+        "learn",
+        "eft",
+        str(tmp_path / "fit.json"),
+        "--reference",
+        "a paper",
+        "--output",
+        str(tmp_path / "run"),
+    ]
+    found = CliRunner().invoke(main, arguments)
+    assert found.exit_code == 2
+    assert "'schema' is a required property" in found.output
+
+
 @pytest.mark.slow
 def test_the_quick_preset_on_the_command_line(tmp_path):
     from click.testing import CliRunner

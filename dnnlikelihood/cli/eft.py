@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ __all__ = ["effective_theory", "learn_effective_theory"]
 
 
 def learn_effective_theory(
-    model: Path | None, output: Path, preset: str, name: str | None, *, progress: bool
+    model: Path | None, output: Path, preset: str, name: str | None, references: Sequence[str], *, progress: bool
 ) -> Report:
     """Learn the generated search, or the fit of a JSON file."""
     from ..learn_eft import LearnEftConfig, learn_eft
@@ -34,6 +34,7 @@ def learn_effective_theory(
         name=name or "eft",
         command=command,
         description=f"Likelihood of an effective-theory fit in {len(truth.parameters)} coefficients{profiled}.",
+        references=list(references),
         progress=progress,
     )
     return Report({"folder": str(output), **learned.summary}, tuple(_parts(learned)), tables.failures(learned))

@@ -46,7 +46,9 @@ PAPER = "paper: its own numbers for the exact likelihood, not those of its netwo
 @click.option("--simplified", type=_PATH, help="Of a workspace: its simplified version, to compare with.")
 @click.option("--labels", type=click.IntRange(1000), help="Of a workspace: labels to learn from, if not the preset's.")
 @click.option("--discovery", is_flag=True, help="Of a workspace: learn expected significances (q0) too.")
-@click.option("--reference", "references", multiple=True, help="A DOI or other reference for the model card.")
+@click.option(
+    "--reference", "references", multiple=True, help="Of a workspace or of eft: a DOI or other reference for the card."
+)
 @click.option("--overwrite", is_flag=True, help="Remove an earlier run of `learn` in DIR first.")
 @progress_option
 def learn(
@@ -73,7 +75,8 @@ def learn(
 
     if model is not None and source != "eft":
         raise ConfigError(f"a model goes with the source eft; {source} takes none")
-    options = _workspace_options(**workspace)
+    references = workspace["references"]
+    options = _workspace_options(**workspace | ({"references": ()} if source == "eft" else {}))
     if is_workspace(source):
         if overwrite:
             _remove_run(output)
@@ -86,7 +89,7 @@ def learn(
     if truth is None:
         from .eft import learn_effective_theory
 
-        return learn_effective_theory(model, output, preset, name, progress=progress)
+        return learn_effective_theory(model, output, preset, name, references, progress=progress)
     learned = run(truth, output, preset, name=name, progress=progress)
     return Report({"folder": str(output), **learned.summary}, tuple(_parts(learned)), tables.failures(learned))
 
