@@ -114,12 +114,12 @@ class Composite(LogDensity):
         """As for every density; also False where a prior of the old parameters leaks into the new one."""
         return name not in self.shaped and super().has_flat_prior(name)
 
-    def known_point(self) -> np.ndarray | None:
-        """Of a single term's point, the nearest one that these parameters can reach; several terms know none."""
-        known = self.terms[0].density.known_point()
+    def known_points(self) -> np.ndarray | None:
+        """Of a single term's points, the nearest ones that these parameters can reach; several terms know none."""
+        known = self.terms[0].density.known_points()
         if known is None or len(self.terms) > 1:
             return None
-        return np.linalg.lstsq(self.terms[0].matrix, known - self.terms[0].offset, rcond=None)[0]
+        return np.linalg.lstsq(self.terms[0].matrix, (known - self.terms[0].offset).T, rcond=None)[0].T
 
     def _inside(self, theta: np.ndarray) -> np.ndarray:
         inside = np.ones(len(theta), bool)
@@ -230,9 +230,9 @@ class Selected(LogDensity):
         """As of the density."""
         return self.density.has_flat_prior(name)
 
-    def known_point(self) -> np.ndarray | None:
-        """That of the density."""
-        return self.density.known_point()
+    def known_points(self) -> np.ndarray | None:
+        """Those of the density."""
+        return self.density.known_points()
 
     def _inside(self, theta: np.ndarray) -> np.ndarray:
         return self.density._inside(theta)

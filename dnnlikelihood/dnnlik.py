@@ -115,9 +115,9 @@ class DnnLik(LogDensity, Artifact):
         trace = self._trace()
         return TracedDensity(lambda theta: trace(theta) - prior.smooth(theta), self.parameters, self.prior, self.kind)
 
-    def known_point(self) -> np.ndarray:
-        """(d,) a high point of the domain."""
-        return self.ensemble.known_point()
+    def known_points(self) -> np.ndarray:
+        """(n, d) points of the domain, the highest first."""
+        return self.ensemble.known_points()
 
     def _inside(self, theta: np.ndarray) -> np.ndarray:
         """The support ends with the domain; where members disagree each evaluation finds itself, from their answers."""
@@ -140,9 +140,9 @@ class DnnLik(LogDensity, Artifact):
         return np.where(self.ensemble.agree(members)[:, None], members.mean(axis=1), -np.inf)
 
     def _heads_logpdf_and_grad(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        known = self.ensemble.agree(self.ensemble.heads_logpdf(theta))[:, None]
-        value, gradient = self.ensemble.heads_logpdf_and_grad(theta)
-        return np.where(known, value, -np.inf), np.where(known[:, :, None], gradient, 0.0)
+        members, gradient = self.ensemble.members_and_grad(theta)
+        known = self.ensemble.agree(members)[:, None]
+        return np.where(known, members.mean(axis=1), -np.inf), np.where(known[:, :, None], gradient, 0.0)
 
     def _trace(self) -> Callable[[Any], Any]:
         from .networks.forward import guarded
@@ -161,13 +161,11 @@ class DnnLik(LogDensity, Artifact):
         return self.members_logpdf(theta).std(axis=1)
 
     def error(self, theta: Any) -> np.ndarray:
-        """(n, d) -> (n,) half-width of the calibrated 90 % band, nats; (n, H) with heads.
-
-        It holds inside the domain; outside it is infinite.
-        """
+        """(n, d) -> (n,) half-width of the calibrated 90 % band, nats, infinite outside; (n, H) with heads."""
         points = self.points(theta)
-        band = self.ensemble.error(self.ensemble.heads_logpdf(points))
-        band[~self.in_domain(points)] = np.inf
+        band, inside = np.full((len(points), self.n_outputs), np.inf), self._inside(points)
+        members = self.ensemble.heads_logpdf(points[inside])
+        band[inside] = np.where(self.ensemble.agree(members)[:, None], self.ensemble.error(members), np.inf)
         return band if self.heads else band[:, 0]
 
     def in_domain(self, theta: Any) -> np.ndarray:

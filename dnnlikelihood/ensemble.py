@@ -163,23 +163,32 @@ class Ensemble:
         held = [o.calibration.holds(mean[:, h], spread[:, h]) for h, o in enumerate(self.outputs)]
         return np.all(held, axis=0)
 
+    def dispute(self, point: np.ndarray) -> str:
+        """In words, by how much the members disagree at a point (d,) that `agree` refuses."""
+        members = self.heads_logpdf(point[None])
+        mean, spread = members.mean(axis=1)[0], members.std(axis=1)[0]
+        limits = np.array([o.calibration.limit(mean[h]) for h, o in enumerate(self.outputs)])
+        h = int(np.argmax(~(spread <= limits)))
+        where = f" in {self.heads[h]!r}" if self.heads else ""
+        return f"the members of the ensemble disagree there by {spread[h]:.3g} nats{where}, {limits[h]:.3g} is trusted"
+
     def error(self, members: np.ndarray) -> np.ndarray:
         """(n, K, H) answers -> (n, H) half-width of the calibrated band of each head, nats."""
         mean, spread = members.mean(axis=1), members.std(axis=1)
         return np.stack([o.calibration.error(mean[:, h], spread[:, h]) for h, o in enumerate(self.outputs)], axis=1)
 
-    def some_inside(self) -> np.ndarray:
-        """(n, d) points of the domain: its centre, and what rays in random directions meet on their way out."""
+    def points_about(self, reach: float) -> np.ndarray:
+        """(n, d) the centre, and points on rays in random directions, up to `reach` times as far as the ellipsoid."""
         hull, rng = self.hull, np.random.default_rng(0)
         rays = rng.normal(size=(RAYS, hull.whitening.shape[1]))
-        lengths = hull.radius * rng.uniform(0, 1, RAYS) / np.linalg.norm(rays, axis=1)
-        points = np.vstack([hull.center, hull.center + (rays * lengths[:, None]) @ np.linalg.pinv(hull.whitening)])
-        return points[self.in_domain(points)]
+        lengths = reach * hull.radius * rng.uniform(0, 1, RAYS) / np.linalg.norm(rays, axis=1)
+        return np.vstack([hull.center, hull.center + (rays * lengths[:, None]) @ np.linalg.pinv(hull.whitening)])
 
-    def known_point(self) -> np.ndarray:
-        """(d,) the highest of `some_inside`, for fits and chains to start from; the centre if there is none."""
-        inside = self.some_inside()
-        return inside[np.argmax(self.members_logpdf(inside).mean(axis=1))] if len(inside) else self.hull.center
+    def known_points(self) -> np.ndarray:
+        """(n, d) points of the domain, the highest first, for fits and chains to start from; the centre if none is."""
+        points = self.points_about(1.0)
+        inside = points[self.in_domain(points)]
+        return inside[np.argsort(-self.members_logpdf(inside).mean(axis=1))] if len(inside) else points[:1]
 
     def reparametrise(self, matrix: np.ndarray) -> Self:
         """The same surrogate in phi, theta = matrix @ phi: a linear layer in front, nothing trained again."""
@@ -269,19 +278,24 @@ class Ensemble:
 
     def heads_logpdf_and_grad(self, theta: np.ndarray, dtype: Any = np.float32) -> tuple[np.ndarray, np.ndarray]:
         """(n, d) -> (n, H), (n, H, d): mean of the members, and its gradient, for every head."""
+        members, gradient = self.members_and_grad(theta, dtype)
+        return members.mean(axis=1), gradient
+
+    def members_and_grad(self, theta: np.ndarray, dtype: Any = np.float32) -> tuple[np.ndarray, np.ndarray]:
+        """(n, d) -> (n, K, H), (n, H, d): every member's answer for every head, and the gradient of their mean."""
         if len(theta) > ROWS:
-            pieces = [self.heads_logpdf_and_grad(theta[i : i + ROWS], dtype) for i in range(0, len(theta), ROWS)]
+            pieces = [self.members_and_grad(theta[i : i + ROWS], dtype) for i in range(0, len(theta), ROWS)]
             return np.concatenate([p[0] for p in pieces]), np.concatenate([p[1] for p in pieces])
         theta = self.coordinates(theta)
         f = self.features(theta)
         networks, slopes = zip(*(member.value_and_gradient(f, dtype) for member in self.members), strict=True)
-        value = self._baselines(f) + self._residuals(theta, networks).mean(axis=1)
+        members = self._baselines(f)[:, None, :] + self._residuals(theta, networks)
         gradient = np.empty((len(theta), len(self.outputs), theta.shape[1]))
         for h, output in enumerate(self.outputs):
             residual = np.mean([slope[:, h] for slope in slopes], axis=0, dtype=float)
             in_features = output.baseline.gradient(f) + output.scale * residual
             gradient[:, h] = self.features.pull_back(theta, in_features)
-        return value, gradient if self.matrix is None else gradient @ self.matrix
+        return members, gradient if self.matrix is None else gradient @ self.matrix
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything as named arrays, for npz; `from_arrays` is the inverse.

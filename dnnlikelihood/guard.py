@@ -58,7 +58,11 @@ class Calibration:
 
     def holds(self, logpdf: np.ndarray, spread: np.ndarray) -> np.ndarray:
         """(n,), (n,) -> (n,) bool: whether the members agree well enough for a band."""
-        return spread <= self.limits[self.bins(logpdf)]
+        return spread <= self.limit(logpdf)
+
+    def limit(self, logpdf: np.ndarray) -> np.ndarray:
+        """(n,) -> (n,) nats of spread up to which there is a band."""
+        return self.limits[self.bins(logpdf)]
 
     def bins(self, logpdf: np.ndarray) -> np.ndarray:
         """(n,) -> (n,) index of the bin."""

@@ -101,8 +101,8 @@ class LogDensity(ABC):
         """(n,) bool: further limits of the support, beyond the bounds and the ranges of the prior."""
         return np.ones(len(theta), bool)
 
-    def known_point(self) -> np.ndarray | None:
-        """(d,) a point inside the support, where one is known better than from priors and declared starts."""
+    def known_points(self) -> np.ndarray | None:
+        """(n, d) points to start from, the best first, where some are known better than from priors and starts."""
         return None
 
     def _trace(self) -> Callable[[Any], Any]:
@@ -167,6 +167,7 @@ class LogDensity(ABC):
         if inside.any():
             value[inside], grad[inside] = self._logpdf_and_grad(theta[inside])
             self._check(value[inside], theta[inside], grad[inside])
+            grad[np.isneginf(value)] = 0.0  # one of several terms may have ended there
         return value, grad
 
     def logpdf_grad_hess(self, theta: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -178,6 +179,7 @@ class LogDensity(ABC):
         if inside.any():
             value[inside], grad[inside], hess[inside] = self._logpdf_grad_hess(theta[inside])
             self._check(value[inside], theta[inside], grad[inside])
+            grad[np.isneginf(value)] = hess[np.isneginf(value)] = 0.0
         return value, grad, hess
 
     def heads_logpdf(self, theta: Any) -> np.ndarray:
@@ -202,6 +204,7 @@ class LogDensity(ABC):
         if inside.any():
             values, grads = self._heads_logpdf_and_grad(theta[inside])
             value[inside], grad[inside] = self._check_heads(values, theta[inside], grads), grads
+            grad[np.isneginf(value)] = 0.0
         return value, grad
 
     def label(self, theta: Any) -> Labels:

@@ -136,9 +136,9 @@ class PublishedLikelihood(LogDensity):
         other.heads, other._head = (), head
         return other
 
-    def known_point(self) -> np.ndarray:
-        """(d,) a high point of the domain."""
-        return self._values.ensemble.known_point()
+    def known_points(self) -> np.ndarray:
+        """(n, d) points of the domain, the highest first."""
+        return self._values.ensemble.known_points()
 
     # The density -----------------------------------------------------------------------------------------------------
 
@@ -216,8 +216,7 @@ class PublishedLikelihood(LogDensity):
                 f"its distance from the centre is {distance:.4g}, the training points end at {self.domain.radius:.4g}"
             )
         else:
-            spread = np.max(self.spread(theta[i : i + 1]))
-            where = f"the members of the ensemble disagree there by {spread:.3g} nats, more than wherever it was tested"
+            where = self._values.ensemble.dispute(theta[i])
         return (
             f"{np.sum(~known)} of {len(theta)} points lie outside the training domain of {self.metadata['name']!r}; "
             f"the first is point {i}: {where}. Stay where in_domain(theta) holds, or choose a policy: guarded('-inf') "

@@ -34,7 +34,7 @@ tmu = dl.Inference(model).tmu("mu", [0.0, 0.5]).tmu
 
 small = dl.open(gaussian, outside="-inf")
 config = SamplerConfig(method="emcee", n_chains=60, n_warmup=200, n_steps=1500, seed=1, start="given")
-start = small.known_point() + 0.1 * np.random.default_rng(1).normal(size=(60, 3))
+start = small.known_points()[0] + 0.1 * np.random.default_rng(1).normal(size=(60, 3))
 samples = dl.Sampler(small, config).run(start=start, progress=False)
 assert samples.verdict.converged, samples.verdict.reasons
 n = samples.verdict.ess

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import dnnlikelihood
+from dnnlikelihood.statistics.profile import maximum
 
 FOLDER = os.environ.get("DNNLIKELIHOOD_DATA")
 MODELS = Path(__file__).parents[1] / "saved_models"
@@ -34,6 +35,17 @@ def from_hepdata(name):
         patches = {n: json.load(inside.extractfile(n)) for n in names[:: len(names) // SIGNALS]}
         document = json.load(inside.extractfile(f"{REGIONS[name]}/BkgOnly.json"))
     return document, {n: steps for n, steps in patches.items() if any(step["op"] == "add" for step in steps)}
+
+
+@pytest.mark.parametrize("held", [("WCRcut_cuts-0", 0.9), ("QCR1cut_cuts-0", 0.5), ("QCR2cut_cuts-0", 0.9)])
+def test_a_fit_with_a_yield_held_starts_inside_the_domain(held):
+    """Where the highest point known, moved there, has left the domain, another one starts."""
+    name, share = held
+    model = dnnlikelihood.open(MODELS / "atlas_susy_2018_04", outside="-inf").select("observed")
+    points, column = model.known_points(), model.parameters.index(name)
+    rest = model.condition({name: np.quantile(points[:, column], share)})
+    assert rest.logpdf(np.delete(points[:1], column, axis=1))[0] == -np.inf
+    assert np.isfinite(maximum(rest).value[0])
 
 
 @pytest.mark.parametrize("name", [p.name for p in sorted(MODELS.glob("atlas_*"))])

@@ -7,7 +7,7 @@ A row for each check: passed, failed, or skipped with the reason; nothing is lef
     |exact likelihood - reference| <= 1e-8 max(1, |logpdf|)
 
 The gradient itself is held against central differences of the arrays, evaluated in double precision by NumPy. Nothing
-is run before every file has the hash it was published with.
+is run before every file has the hash it was published with. The guard of every runtime is tried beyond the domain too.
 """
 
 from __future__ import annotations
@@ -28,11 +28,23 @@ from ..store import check_manifest
 from .publish import CARRIED, MIN_REFERENCE, TOLERANCE, read_reference, tolerated
 from .runtimes import Answers, KerasModel, OnnxModel, SavedModel
 
-__all__ = ["N_DIFFERENCES", "NotHere", "Numbers", "Row", "VerifyReport", "checked", "slopes_in_tolerances", "verify"]
+__all__ = [
+    "N_DIFFERENCES",
+    "NotHere",
+    "Numbers",
+    "Row",
+    "VerifyReport",
+    "check_guard",
+    "checked",
+    "slopes_in_tolerances",
+    "verify",
+]
 
 Status = Literal["passed", "failed", "skipped"]
 Numbers = dict[str, float]
 Subject = TypeVar("Subject")
+BEYOND = 2.0
+"""Radii of the domain up to which the guard is tried."""
 N_DIFFERENCES = 5
 """Reference points at which the gradient is held against differences."""
 
@@ -153,11 +165,27 @@ def _one_model(f: _Folder) -> tuple[str, Numbers]:
 
 
 def _onnx_values(f: _Folder) -> tuple[str, Numbers]:
-    return "model.onnx on onnxruntime", f.compare(f.onnx("model.onnx")(f.reference["theta"]))
+    model = f.onnx("model.onnx")
+    check_guard(model, model.ensemble)
+    return "model.onnx on onnxruntime", f.compare(model(f.reference["theta"]))
 
 
 def _onnx_gradient(f: _Folder) -> tuple[str, Numbers]:
-    return "model_gradient.onnx on onnxruntime", f.compare(f.onnx("model_gradient.onnx")(f.reference["theta"]))
+    model = f.onnx("model_gradient.onnx")
+    check_guard(model, model.ensemble)
+    return "model_gradient.onnx on onnxruntime", f.compare(model(f.reference["theta"]))
+
+
+def check_guard(ask: Callable[[np.ndarray], Answers], ensemble: Ensemble) -> None:
+    """A runtime refuses what the arrays refuse, inside and beyond: the reference points may all lie inside.
+
+    Raises:
+        IntegrityError: it does not, at more than one point, which could lie on an edge to rounding.
+    """
+    theta = ensemble.points_about(BEYOND)
+    differ = ask(theta)["in_domain"] != ensemble.in_domain(theta)
+    if differ.sum() > 1:
+        raise IntegrityError(f"in_domain is not what the arrays give at {differ.sum()} of {len(theta)} points")
 
 
 def _numpy(f: _Folder) -> tuple[str, Numbers]:
@@ -204,6 +232,7 @@ def _saved_model(f: _Folder) -> tuple[str, Numbers]:
     info = strict_loads(model.run("info")["info"], "signature info")
     if info.get("fingerprint") != f.metadata["fingerprint"]:
         raise IntegrityError("the signature info carries another fingerprint")
+    check_guard(model, f.onnx("model.onnx").ensemble)
     return "saved_model/1 in TensorFlow's session loader", f.compare(model(f.reference["theta"]))
 
 

@@ -1,8 +1,8 @@
 """`verify` of one ONNX file that came without its folder.
 
 It is held against itself: it has to be a safe graph of ours, ONNX Runtime has to give what NumPy makes of the arrays
-inside, at points of its own domain, and its gradient has to be their slope. The hash is compared if the manifest it was
-published with lies beside it.
+inside, at points of its own domain, and to refuse what lies beyond, and its gradient has to be their slope. The hash is
+compared if the manifest it was published with lies beside it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..store import check_file
 from .onnx_graph import METADATA_KEY
 from .publish import tolerated
 from .runtimes import OnnxModel, metadata_keys
-from .verify import N_DIFFERENCES, NotHere, Numbers, VerifyReport, checked, slopes_in_tolerances
+from .verify import N_DIFFERENCES, NotHere, Numbers, VerifyReport, check_guard, checked, slopes_in_tolerances
 
 __all__ = ["verify_file"]
 
@@ -45,8 +45,7 @@ def _runtime(path: Path) -> tuple[str, Numbers]:
     ratio = float(np.max(np.abs(answers["logpdf"] - expected) / tolerated(ensemble, theta, expected)))
     if not ratio <= 1:
         raise IntegrityError(f"logpdf is off what the arrays give by {ratio:.3g} times the tolerance")
-    if not answers["in_domain"].all():
-        raise IntegrityError("the graph calls points of its own domain outside")
+    check_guard(model, ensemble)
     return "onnxruntime against the arrays by NumPy", {"logpdf_in_tolerances": ratio}
 
 
@@ -64,8 +63,8 @@ def _slopes(path: Path) -> tuple[str, Numbers]:
 
 def _inside(ensemble: Ensemble) -> np.ndarray:
     """(n, d) points of the domain."""
-    inside = ensemble.some_inside()
-    if not len(inside):
+    inside = ensemble.known_points()
+    if not ensemble.in_domain(inside).all():
         raise IntegrityError("no point of its ellipsoid lies in its domain")
     return inside
 

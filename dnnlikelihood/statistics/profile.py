@@ -39,9 +39,12 @@ def limits(density: LogDensity) -> tuple[np.ndarray, np.ndarray]:
 def _middle(density: LogDensity) -> np.ndarray:
     """(1, d) where to start: as known or declared, else means of priors, middles of ranges, 0 or a bound."""
     lower, upper = limits(density)
-    known = density.known_point()
+    known = density.known_points()
     if known is not None:
-        return np.clip(known, lower, upper)[None]
+        starts = np.clip(known, lower, upper)
+        # held in place or moved into a range, the best may lie beyond a domain
+        best = 0 if np.isfinite(density.logpdf(starts[:1])[0]) else int(np.argmax(density.logpdf(starts)))
+        return starts[[best]]
     prior = density.prior.columns(density.parameters)
     bounded = np.isfinite(lower) & np.isfinite(upper)
     with np.errstate(invalid="ignore"):

@@ -5,14 +5,16 @@ import json
 import shutil
 
 import numpy as np
+import onnx
 import pytest
-from surrogates import gaussian_ensemble, metadata, publish_gaussian, random_ensemble, reference
+from surrogates import disputed, gaussian_ensemble, metadata, publish_gaussian, random_ensemble, reference
 
 import dnnlikelihood.export.publish as publishing
 from dnnlikelihood.errors import ArtifactExists, ConfigError, IntegrityError, SaveFailed, SchemaError, ShapeError
 from dnnlikelihood.export.card import card_files
 from dnnlikelihood.export.publish import Reference, publish, read_reference
 from dnnlikelihood.export.verify import verify
+from dnnlikelihood.export.verify_file import verify_file
 from dnnlikelihood.jsonfiles import pretty, read_json, strict_loads
 from dnnlikelihood.npzfiles import write_npz
 from dnnlikelihood.parameters import Parameter, ParameterSpace
@@ -110,6 +112,25 @@ def test_a_wrong_gradient_is_caught(folder):
 def test_a_wrong_domain_flag_is_caught(folder):
     spoil(folder, in_domain=~read_reference(folder)["in_domain"])
     assert status(verify(folder))["onnxruntime"] == "failed"
+
+
+@pytest.mark.parametrize("kept", [0, 1], ids=["box-and-ellipsoid", "agreement"])
+def test_a_guard_that_refuses_too_little_is_caught(tmp_path, kept):
+    """All reference points lie in the domain, as those of published models do: the guard is tried beyond."""
+    ensemble, folder = disputed(gaussian_ensemble()), tmp_path / "gaussian-3"
+    pairs = reference(ensemble, 200)
+    inside = Reference(**{k: v[ensemble.in_domain(pairs.theta)] for k, v in dataclasses.asdict(pairs).items()})
+    publish(ensemble, folder, metadata=metadata(), reference=inside, history=[], log=RunLog())
+    assert verify(folder).passed
+    path = folder / "model.onnx"
+    graph = onnx.load(path)
+    guard = next(node for node in graph.graph.node if "in_domain" in node.output)
+    guard.input[1 - kept] = guard.input[kept]
+    path.write_bytes(graph.SerializeToString())
+    _write_manifest(folder)
+    found = status(verify(folder))
+    assert (found["onnxruntime"], found["onnxruntime-gradient"]) == ("failed", "passed")
+    assert status(verify_file(path))["onnxruntime"] == "failed"
 
 
 def test_an_exact_value_that_the_source_does_not_give_is_caught(folder):
