@@ -137,8 +137,10 @@ class PublishedLikelihood(LogDensity):
         return other
 
     def known_points(self) -> np.ndarray:
-        """(n, d) points of the domain, the highest first."""
-        return self._values.ensemble.known_points()
+        """(n, d) points of the domain and the support, the highest first; the centre if there are none."""
+        points = self._values.ensemble.known_points()
+        supported = self._supported(points)
+        return points[supported] if supported.any() else points[:1]
 
     # The density -----------------------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from typing import Any, Literal, get_args
 
@@ -85,6 +86,11 @@ class Model:
     def d(self) -> int:
         """Numbers a point has."""
         return len(self.likelihood.parameters)
+
+    @cached_property
+    def start(self) -> list[float]:
+        """A point with an answer; the centre of a domain may be a hole in it."""
+        return self.likelihood.known_points()[0].tolist()
 
     def warm_up(self) -> None:
         """Evaluate both graphs once, so that the first request is as fast as the others.

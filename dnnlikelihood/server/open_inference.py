@@ -42,7 +42,11 @@ def metadata(model: Model) -> dict[str, Any]:
         "platform": "onnxruntime_onnx",
         "inputs": [{"name": "theta", "datatype": "FP64", "shape": [-1, model.d]}],
         "outputs": [{"name": name, "datatype": _datatype(name), "shape": model.shape(name)} for name in OUTPUTS],
-        "parameters": {"fingerprint": model.fingerprint, **({"heads": list(model.heads)} if model.heads else {})},
+        "parameters": {
+            "fingerprint": model.fingerprint,
+            "start": model.start,
+            **({"heads": list(model.heads)} if model.heads else {}),
+        },
     }
 
 

@@ -1,5 +1,7 @@
 """The numbers that come over the wire are those of `dnnlikelihood.open`, in both protocols, and nothing else."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -180,3 +182,24 @@ def test_a_model_with_heads(tmp_path, monkeypatch):
         far = client.good("/v1/models/heads:predict", {"instances": [[1e3] * 5]})
         assert far["predictions"] == [[None] * 3]
         assert client.get("/models/heads/profile?parameter=a&head=nobody")[0] == 404
+
+
+def test_a_model_whose_centre_is_a_hole_begins_elsewhere(tmp_path):
+    """The page opens at a point with an answer."""
+    from serving import running
+    from surrogates import gaussian_ensemble, metadata, reference
+
+    from dnnlikelihood.export.publish import publish
+    from dnnlikelihood.runlog import RunLog
+    from dnnlikelihood.server import Limits
+    from dnnlikelihood.server.listening import load
+
+    ensemble = gaussian_ensemble()
+    ((output,), centre) = ensemble.outputs, ensemble.domain.center[None]
+    limits = 0.99 * ensemble.members_logpdf(centre).std(axis=1)
+    holed = replace(ensemble, outputs=(replace(output, calibration=replace(output.calibration, limits=limits)),))
+    publish(holed, tmp_path / "m", metadata=metadata(), reference=reference(holed), history={}, log=RunLog())
+    with running(load([tmp_path / "m"], Limits())) as client:
+        start = client.good("/v2/models/gaussian-3")["parameters"]["start"]
+        answer = client.good("/v1/models/gaussian-3:predict", {"instances": [start, centre[0].tolist()]})
+    assert answer["in_domain"] == [True, False]
