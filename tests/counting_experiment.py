@@ -72,9 +72,11 @@ class CountingExperiment(LogDensity):
 class Surrogate(CountingExperiment):
     """The same, wrong by `bias` nats times how far the signal is, which it knows; it ends at `reach` events a bin."""
 
-    def __init__(self, *arguments, bias: float = 0.0, error: float = 0.0, reach: float = np.inf) -> None:
+    def __init__(
+        self, *arguments, bias: float = 0.0, error: float = 0.0, reach: float = np.inf, hole: tuple = (np.inf, np.inf)
+    ) -> None:
         super().__init__(*arguments)
-        self.bias, self.half_width, self.reach = bias, error, reach
+        self.bias, self.half_width, self.reach, self.hole = bias, error, reach, hole
         self.policy = "raise"
 
     def guarded(self, outside: str) -> Surrogate:
@@ -83,7 +85,8 @@ class Surrogate(CountingExperiment):
         return other
 
     def in_domain(self, theta) -> np.ndarray:
-        return (self.points(theta) <= self.reach).all(axis=1)
+        largest = self.points(theta).max(axis=1)
+        return (largest <= self.reach) & ~((largest > self.hole[0]) & (largest < self.hole[1]))
 
     def _inside(self, theta: np.ndarray) -> np.ndarray:
         return self.in_domain(theta) if self.policy != "ignore" else np.ones(len(theta), bool)

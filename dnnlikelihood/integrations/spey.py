@@ -221,6 +221,8 @@ class ProfiledLikelihood(spey.BackendBase):
                 "is not excluded yet: this signal is beyond what was learned"
             )
         nll, slope = self.curves.curve(head)(ROW, np.array([min(mu, self.high)]))
+        if nll[0] == np.inf:
+            raise InvalidInput(f"mu = {mu:.6g} lies in a hole of the model's domain, where nothing was learned")
         if mu <= self.high:
             return float(nll[0]), float(slope[0])
         logger.info("mu = %.6g is beyond the domain, where the signal is excluded: nll is a lower bound", mu)

@@ -23,6 +23,8 @@ __all__ = ["Curve", "SignalCurves", "along", "reach"]
 
 Curve = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 Outside = Literal["refuse", "use"]
+STEPS = 64
+"""Between 0 and a point outside the domain, in search of the first that is."""
 
 
 @dataclass(frozen=True)
@@ -155,9 +157,10 @@ def _floor(density: LogDensity, s: np.ndarray) -> np.ndarray:
 
 
 def reach(curves: SignalCurves, most: float = 1e6) -> tuple[np.ndarray, np.ndarray]:
-    """(n,), (n,) the lowest and the highest mu at which the curves can be trusted; both 0 where 0 cannot be.
+    """(n,), (n,) the lowest and the highest mu up to which the curves can be trusted; both 0 where 0 cannot be.
 
-    A truth reaches to its bounds, or to infinity. Domains are taken as convex, as box and ellipsoid are.
+    A truth reaches to its bounds, or to infinity. A domain ends where it first does, at a hole that may be: holes are
+    seen that are wider than 1/64 of the way.
     """
     every, zero = np.arange(curves.n), np.zeros(curves.n)
     known = curves.in_domain(every, zero)
@@ -167,7 +170,10 @@ def reach(curves: SignalCurves, most: float = 1e6) -> tuple[np.ndarray, np.ndarr
 
     def end(sign: int) -> np.ndarray:
         far, found = expand(beyond(sign), np.ones(curves.n), most)
-        edge = solve(beyond(sign), zero, far).x * (1 - 1e-8)
+        steps = far[:, None] * np.linspace(0, 1, STEPS + 1)
+        out = beyond(sign)(np.repeat(every, STEPS + 1), steps.ravel()).reshape(steps.shape) > 0
+        first = np.where(found, np.maximum(np.argmax(out, axis=1), 1), STEPS)
+        edge = solve(beyond(sign), steps[every, first - 1], steps[every, first]).x * (1 - 1e-8)
         return np.where(~known, 0.0, np.where(found, sign * edge, sign * np.inf))
 
     return np.maximum(end(-1), np.where(known, curves.floor, 0.0)), end(1)

@@ -183,8 +183,8 @@ def test_no_signal_is_not_alive(spey, make):
     assert model.likelihood(1.0) == model.likelihood(0.0)
 
 
-def surrogate(reach):
-    return Surrogate(COUNTS, BACKGROUND, UNCERTAINTY, reach=reach)
+def surrogate(reach, **options):
+    return Surrogate(COUNTS, BACKGROUND, UNCERTAINTY, reach=reach, **options)
 
 
 def test_a_signal_beyond_what_was_learned_is_refused(spey, make):
@@ -208,3 +208,16 @@ def test_a_domain_that_ends_where_the_signal_is_excluded_is_enough(spey, make):
             rtol=2e-4,
         )
     assert model.likelihood(3.0 * (1 - 1e-7)) < model.likelihood(6.0) < whole.likelihood(6.0)
+
+
+def test_a_hole_in_the_domain_is_no_exclusion(spey, make):
+    """The domain ends where the hole begins, mu = 1.1; one too narrow to be seen is found by whoever steps into it."""
+    model = make(surrogate(12.0, hole=(4.4, 5.2)))
+    assert model.likelihood(1.0) == make().likelihood(1.0)
+    for mu in (1.2, 2.0):
+        with pytest.raises(spey.system.exceptions.InvalidInput, match=r"ends at 1\.1 "):
+            model.likelihood(mu)
+    narrow = make(surrogate(12.0, hole=(4.4, 4.44)))
+    assert narrow.likelihood(2.0) == make().likelihood(2.0)
+    with pytest.raises(spey.system.exceptions.InvalidInput, match="a hole of the model's domain"):
+        narrow.likelihood(1.105)

@@ -148,6 +148,20 @@ def test_outside_the_domain_there_is_no_number():
     assert not narrow.converged.any()
 
 
+@pytest.mark.parametrize("where", np.linspace(0.3, 1.2, 10))
+def test_a_hole_on_the_way_moves_no_limit(truth, where):
+    """A limit beyond it is that of the truth; one in it, and one that the search does not reach over it, is none."""
+    exact = upper_limits(along(truth, SIGNALS[:1])).observed[0]
+    largest = where * exact * SIGNALS[0].max()
+    found = upper_limits(along(surrogate(hole=(0.95 * largest, 1.05 * largest)), SIGNALS[:1]))
+    if found.status[0] == "converged":
+        assert found.observed[0] == pytest.approx(exact, rel=1e-6)
+        assert abs(where - 1) > 0.05
+    else:
+        assert found.status[0] == "outside"
+        assert np.isnan(found.observed[0])
+
+
 def test_asked_for_it_gives_the_number_and_says_that_it_is_outside(truth):
     found = upper_limits(along(surrogate(reach=5.0), SIGNALS[:2], outside="use"))
     np.testing.assert_allclose(found.observed, upper_limits(along(truth, SIGNALS[:2])).observed)
