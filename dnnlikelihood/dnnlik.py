@@ -16,6 +16,7 @@ from .errors import ConfigError
 from .guard import Domain
 from .hessians import value_gradient_hessian
 from .jsonfiles import canonical, pretty, read_json
+from .members import average
 from .networks.recipe import DnnLikConfig
 from .parameters import ParameterSpace
 from .priors import Prior
@@ -137,12 +138,12 @@ class DnnLik(LogDensity, Artifact):
 
     def _heads_logpdf(self, theta: np.ndarray) -> np.ndarray:
         members = self.ensemble.heads_logpdf(theta)
-        return np.where(self.ensemble.agree(members)[:, None], members.mean(axis=1), -np.inf)
+        return np.where(self.ensemble.agree(members)[:, None], average(members), -np.inf)
 
     def _heads_logpdf_and_grad(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         members, gradient = self.ensemble.members_and_grad(theta)
         known = self.ensemble.agree(members)[:, None]
-        return np.where(known, members.mean(axis=1), -np.inf), np.where(known[:, :, None], gradient, 0.0)
+        return np.where(known, average(members), -np.inf), np.where(known[:, :, None], gradient, 0.0)
 
     def _trace(self) -> Callable[[Any], Any]:
         from .networks.forward import guarded

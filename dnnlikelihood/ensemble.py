@@ -33,7 +33,7 @@ import numpy as np
 
 from .errors import ConfigError, CorruptFile
 from .guard import Calibration, Domain
-from .members import ACTIVATIONS, Member
+from .members import ACTIVATIONS, Member, average
 from .npzfiles import read_npz, write_npz
 
 __all__ = ["ACTIVATIONS", "Baseline", "Ensemble", "Features", "Member", "Output"]
@@ -279,7 +279,7 @@ class Ensemble:
     def heads_logpdf_and_grad(self, theta: np.ndarray, dtype: Any = np.float32) -> tuple[np.ndarray, np.ndarray]:
         """(n, d) -> (n, H), (n, H, d): mean of the members, and its gradient, for every head."""
         members, gradient = self.members_and_grad(theta, dtype)
-        return members.mean(axis=1), gradient
+        return average(members), gradient
 
     def members_and_grad(self, theta: np.ndarray, dtype: Any = np.float32) -> tuple[np.ndarray, np.ndarray]:
         """(n, d) -> (n, K, H), (n, H, d): every member's answer for every head, and the gradient of their mean."""

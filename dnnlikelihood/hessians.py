@@ -27,6 +27,7 @@ from .members import (
     SLOPES,
     Function,
     Member,
+    average,
     monomials,
     monomials_pull_back,
     pairs,
@@ -150,7 +151,7 @@ def value_gradient_hessian(
     slope, bend = (np.mean([part[i] for part in parts], axis=0, dtype=float) for i in (1, 2))
     in_features = output.baseline.gradient(f) + output.scale * slope
     curvature = output.baseline.matrix + output.scale * bend
-    value = ensemble.members_logpdf(theta, head).mean(axis=1)
+    value = average(ensemble.members_logpdf(theta, head))
     gradient, hessian = ensemble.features.pull_back(inner, in_features), _pulled_back(ensemble, inner, curvature)
     if ensemble.matrix is None:
         return value, gradient, hessian

@@ -250,7 +250,9 @@ class Inference(SignalQuestions, ScanQuestions):
         if scan.bestfit.value[0] > self.map().value[0]:
             self._bestfit = scan.bestfit
         bad = np.flatnonzero(scan.status != "converged")
-        warnings = [f"{len(bad)} of {len(scan.points)} fits: {sorted(set(scan.status[bad]))}"] if len(bad) else []
+        warnings = (
+            [f"{len(bad)} of {len(scan.points)} fits: {sorted(set(scan.status[bad].tolist()))}"] if len(bad) else []
+        )
         self._note(
             f"profile({', '.join(scan.names)})", scan.to_json(), warnings=warnings, seconds=time.perf_counter() - start
         )

@@ -25,7 +25,17 @@ import numpy as np
 
 from .errors import ConfigError
 
-__all__ = ["ACTIVATIONS", "FUNCTIONS", "SLOPES", "Layer", "Member", "monomials", "monomials_pull_back", "pairs"]
+__all__ = [
+    "ACTIVATIONS",
+    "FUNCTIONS",
+    "SLOPES",
+    "Layer",
+    "Member",
+    "average",
+    "monomials",
+    "monomials_pull_back",
+    "pairs",
+]
 
 Function = Callable[[np.ndarray], np.ndarray]
 
@@ -246,3 +256,9 @@ class Member:
             for j, (start, stop) in zip(layer.inputs, pairwise(cuts), strict=True):
                 upstream[j] = upstream[j] + gradient[..., start:stop]
         return outputs[-1], monomials_pull_back(f, upstream[0]) if self.expand else upstream[0]
+
+
+def average(answers: Any) -> Any:
+    """(n, K, ...) answers, arrays or tensors -> (n, ...) their mean; what all members say, to the last bit."""
+    first = answers[:, 0]
+    return first + sum(answers[:, k] - first for k in range(1, answers.shape[1])) / answers.shape[1]

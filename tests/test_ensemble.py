@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from surrogates import FORMS, headed_ensemble, points, random_ensemble
 
+from dnnlikelihood import DnnLik, ParameterSpace, Prior
 from dnnlikelihood.ensemble import ACTIVATIONS, Ensemble, Features, Member
 from dnnlikelihood.errors import ConfigError, CorruptFile
 from dnnlikelihood.guard import Calibration, Domain
 from dnnlikelihood.members import Layer
+from dnnlikelihood.networks.recipe import DnnLikConfig
 
 
 def test_features_are_standardised_parameters_and_their_positive_parts():
@@ -90,6 +92,24 @@ def test_where_members_disagree_nothing_is_known(ensemble):
     enclosed = ensemble.domain(theta)
     assert (enclosed & ~agree).any()
     assert np.array_equal(ensemble.in_domain(theta), enclosed & agree)
+
+
+@pytest.mark.parametrize("members", [3, 5])
+def test_the_anchor_is_exact_whatever_the_constant_and_the_number_of_members(members):
+    """The mean of K equal numbers need not be that number: one in eight is not, for five."""
+    ensemble = headed_ensemble("dense", anchored=True, n_heads=1, members=members)
+    (output,), at = ensemble.outputs, ensemble.anchor[None]
+    wrong = []
+    for constant in -np.random.default_rng(0).uniform(50, 900, 20):
+        exact = replace(ensemble, outputs=(replace(output, baseline=replace(output.baseline, constant=constant)),))
+        if exact.heads_logpdf(at).mean(axis=1)[0, 0] != constant:
+            wrong.append((constant, exact))
+    assert wrong, "this test must see the plain mean fail"
+    for constant, exact in wrong:
+        dnnlik = DnnLik(exact, ParameterSpace.of(*"abcde", poi="a"), Prior({}), "profiled", DnnLikConfig())
+        assert exact.heads_logpdf_and_grad(at)[0][0, 0] == constant
+        assert dnnlik._logpdf_grad_hess(at)[0][0] == dnnlik._heads_logpdf(at)[0, 0] == constant
+    assert dnnlik._logpdf(at)[0] == constant
 
 
 def test_bad_files_and_activations_are_refused(tmp_path):

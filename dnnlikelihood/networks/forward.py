@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..ensemble import Ensemble
-from ..members import EXCESS_KNEE, LEAKY_SLOPE, LOG_FLOOR, Layer, Member, pairs
+from ..members import EXCESS_KNEE, LEAKY_SLOPE, LOG_FLOOR, Layer, Member, average, pairs
 from ..tracing import tensorflow
 
 __all__ = [
@@ -143,7 +143,7 @@ def guarded(ensemble: Ensemble, head: int = 0) -> Callable[[Any], Any]:
 
     def logpdf(points: Any) -> Any:
         each = members(points)
-        mean = tf.reduce_mean(each[:, :, head], axis=1)
+        mean = average(each[:, :, head])
         return tf.where(known(points, each), mean, tf.constant(-np.inf, tf.float64))
 
     return logpdf

@@ -46,7 +46,9 @@ def scan_interval(
         new = _unseen(np.linspace(ends[0], ends[1], 13) if edges is None else edges, known.points[:, 0])
         known = _joined(known, scan(new)) if len(new) else known
         if np.isin(known.status, ("outside", "iterations")).any():
-            raise NotConverged(f"fits failed in the scan of {known.names[0]!r}: {sorted(set(known.status))}", known)
+            raise NotConverged(
+                f"fits failed in the scan of {known.names[0]!r}: {sorted(set(known.status.tolist()))}", known
+            )
         x, t = known.points[:, 0], known.tmu
         short = np.array([t[0] < root**2 and x[0] > limits[0], t[-1] < root**2 and x[-1] < limits[1]])
         if short.any():
