@@ -23,7 +23,7 @@ DAMPING = (0.0, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 """How much of the expected information is added to a Hessian until it is definite."""
 NEAR = 1e-8
 """A nuisance so near its bound rests on it: rounding may leave it beside, from where no step outwards helps."""
-SETTLED, LAG = 1e-3, 10.0
+SETTLED, LAG = 1e-5, 100.0
 """A fit that has to beat another one is given up where its step promises less than so many nats and it is below by
 more than so many times that."""
 RIDGE = 1e-6
