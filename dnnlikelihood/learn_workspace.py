@@ -56,9 +56,9 @@ class LearnWorkspaceConfig(Config):
     n_labels: int = 30_000
     n_unseen: int = 1_000
     """Labels of signals in directions of their own."""
-    widths: tuple[int, ...] = (64, 64, 64)
+    widths: tuple[int, ...] = (96, 96, 96)
     n_members: int = 3
-    n_shown: int = 5_000_000
+    n_shown: int = 10_000_000
     """Rows that each member is shown in training, repetitions counted."""
     mean: float = 0.005
     """Nats."""

@@ -57,8 +57,10 @@ CARRIED = (
 )
 """The fields of metadata.json that the graphs carry inside."""
 _REFERENCE_ARRAYS = ("theta", "exact", "logpdf", "gradient", "error", "in_domain")
-_LATER_ARRAYS = ("tolerance",)
+_LATER_ARRAYS = ("tolerance", "guard_theta", "guard_in_domain")
 """What folders of the first version do not have."""
+BEYOND = 2.0
+"""How far out guards are tried, in radii of the ellipsoid."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -261,7 +263,8 @@ def publish(
 
 def _write_reference(ensemble: Ensemble, reference: Reference, target: Path) -> None:
     """Evaluate the graph at the reference points, refuse to publish one that disagrees, and store the pairs."""
-    answers = OnnxModel(target / "model_gradient.onnx", threads=1)(reference.theta)
+    model = OnnxModel(target / "model_gradient.onnx", threads=1)
+    answers = model(reference.theta)
     nats = tolerated(ensemble, reference.theta, reference.logpdf)
     off = np.abs(answers["logpdf"] - reference.logpdf) / nats
     if not off.max() <= 1:
@@ -272,7 +275,10 @@ def _write_reference(ensemble: Ensemble, reference: Reference, target: Path) -> 
         )
     pairs = {"theta": reference.theta, "exact": reference.exact, "logpdf": reference.logpdf}
     derived = {name: answers[name] for name in ("gradient", "error", "in_domain")}
-    write_npz(target / "reference.npz", {**pairs, **derived, "tolerance": nats})
+    about = ensemble.points_about(BEYOND)
+    about = about[model(about)["in_domain"] == ensemble.in_domain(about)]  # rounding has a say on the edge
+    guard = {"guard_theta": about, "guard_in_domain": ensemble.in_domain(about)}
+    write_npz(target / "reference.npz", {**pairs, **derived, "tolerance": nats, **guard})
 
 
 def tolerated(ensemble: Ensemble, theta: np.ndarray, logpdf: np.ndarray) -> np.ndarray:
@@ -293,11 +299,15 @@ def read_reference(folder: Path) -> dict[str, np.ndarray]:
     """
     path = Path(folder) / "reference.npz"
     found = read_npz(path)
-    if not set(_REFERENCE_ARRAYS) <= set(found) <= {*_REFERENCE_ARRAYS, *_LATER_ARRAYS}:
+    halves = {"guard_theta", "guard_in_domain"} & set(found)
+    if len(halves) == 1 or not set(_REFERENCE_ARRAYS) <= set(found) <= {*_REFERENCE_ARRAYS, *_LATER_ARRAYS}:
         raise CorruptFile(f"{path}: holds {sorted(found)}, expected {sorted(_REFERENCE_ARRAYS)}")
-    types = {name: "b" if name == "in_domain" else "f" for name in found}
-    value, alike = found["logpdf"].shape, ("exact", "error", *(set(_LATER_ARRAYS) & set(found)))
+    types = {name: "b" if name.endswith("in_domain") else "f" for name in found}
+    value, alike = found["logpdf"].shape, ("exact", "error", *({"tolerance"} & set(found)))
     shapes = {"theta": (*value[:1], *found["theta"].shape[1:2]), "in_domain": value[:1], **dict.fromkeys(alike, value)}
+    if halves:
+        n = found["guard_in_domain"].shape
+        shapes |= {"guard_theta": (*n, *found["theta"].shape[1:2]), "guard_in_domain": n}
     shapes["gradient"] = (*value, *found["theta"].shape[1:2])
     if (
         len(value) not in (1, 2)

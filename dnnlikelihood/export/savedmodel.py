@@ -24,6 +24,7 @@ import numpy as np
 
 from ..ensemble import Ensemble
 from ..jsonfiles import canonical
+from ..members import average
 from ..networks.forward import heads_logpdf, in_domain, numbers, of_bin
 from ..tracing import tensorflow
 
@@ -37,7 +38,7 @@ def _answers(ensemble: Ensemble, v: dict[str, Any]) -> Callable[[Any], dict[str,
 
     def answers(theta: Any) -> dict[str, Any]:
         each = members(theta)
-        logpdf, spread = tf.reduce_mean(each, axis=1), tf.math.reduce_std(each, axis=1)
+        logpdf, spread = average(each), tf.math.reduce_std(each, axis=1)
         error = of_bin(v, "calibration/factors", logpdf) * (spread + v["calibration/floor"])
         found = {"logpdf": logpdf, "spread": spread, "error": error}
         if not ensemble.heads:

@@ -25,7 +25,7 @@ from ..jsonfiles import read_json, strict_loads
 from ..parameters import ParameterSpace
 from ..runlog import RunLog
 from ..store import check_manifest
-from .publish import CARRIED, MIN_REFERENCE, TOLERANCE, read_reference, tolerated
+from .publish import BEYOND, CARRIED, MIN_REFERENCE, TOLERANCE, read_reference, tolerated
 from .runtimes import Answers, KerasModel, OnnxModel, SavedModel
 
 __all__ = [
@@ -43,8 +43,6 @@ __all__ = [
 Status = Literal["passed", "failed", "skipped"]
 Numbers = dict[str, float]
 Subject = TypeVar("Subject")
-BEYOND = 2.0
-"""Radii of the domain up to which the guard is tried."""
 N_DIFFERENCES = 5
 """Reference points at which the gradient is held against differences."""
 
@@ -197,6 +195,11 @@ def _numpy(f: _Folder) -> tuple[str, Numbers]:
         "error": error if ensemble.heads else error[:, 0],
         "in_domain": ensemble.in_domain(theta),
     }
+    if (
+        "guard_theta" in f.reference
+        and (ensemble.in_domain(f.reference["guard_theta"]) != f.reference["guard_in_domain"]).any()
+    ):
+        raise IntegrityError("reference.npz says another domain than the arrays")
     return "the arrays in model.onnx, by NumPy alone", f.compare(answers, ensemble)
 
 

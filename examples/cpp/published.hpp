@@ -4,7 +4,7 @@
 //                               where the residual is the networks' part; in folders without it, the distance from
 //                               the highest logpdf stands for the residual
 //     |gradient - reference| <= 1e-4 max(1, largest slope of the point)
-//     |error - reference|    <= ten times that of logpdf,      in_domain the same everywhere
+//     |error - reference|    <= ten times that of logpdf,      in_domain the same everywhere, also at points beyond
 //
 // A runtime that knows single precision only is granted 8 units in the last place of logpdf on top of the first, and
 // for a point that lies within that of a calibration bin's edge the error of the other bin would be as good.
@@ -158,6 +158,12 @@ inline int check(const std::string& folder, const std::string& runtime, const Mo
         if (!model) return;
         const auto answers = model(theta.data, theta.rows);
         print(", \"%s\": {\"microseconds\": %.3g", graph, latency(model, theta));
+        if (reference.count("guard_theta") && answers.count("in_domain")) {
+            const Array& about = reference.at("guard_theta");
+            const bool same = model(about.data, about.rows).at("in_domain") == reference.at("guard_in_domain").data;
+            agrees = agrees && same;
+            print(", \"guard\": %s", same ? "true" : "false");
+        }
         for (const auto& [name, numbers] : answers) {
             if (!reference.count(name)) continue;  // spread
             const Deviation found = compare(name, numbers, reference, single);

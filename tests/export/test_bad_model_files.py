@@ -317,7 +317,7 @@ def test_reference_arrays_that_are_none(folder, name, edit):
 
 def test_reference_points_of_another_model(folder):
     pairs = read_reference(folder)
-    twice = {name: np.hstack([pairs[name]] * 2) for name in ("theta", "gradient")}
+    twice = {name: np.hstack([pairs[name]] * 2) for name in ("theta", "gradient", "guard_theta")}
     write_npz(folder / "reference.npz", {**pairs, **twice})
     _write_manifest(folder)
     assert "3 parameters" in failed(folder)["reference"]

@@ -139,6 +139,7 @@ SPOILED = {
     "gradient": lambda a: a.__setitem__((5, 3), a[5, 3] + 1e-2),
     "error": lambda a: a.__setitem__(0, 2 * a[0] + 1e-3),
     "in_domain": lambda a: a.__setitem__(9, not a[9]),
+    "guard_in_domain": lambda a: a.__setitem__(100, not a[100]),
     "theta": lambda a: a.__setitem__((2, 0), np.nan),
 }
 
