@@ -100,6 +100,10 @@ class Fit:
         """(n,) bool."""
         return self.status == "converged"
 
+    def take(self, rows: np.ndarray) -> Fit:
+        """Some of the batch."""
+        return Fit(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
+
 
 @dataclass(frozen=True, slots=True)
 class Valleys:

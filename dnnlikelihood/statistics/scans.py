@@ -7,7 +7,7 @@ A profiled scan starts on a coarse grid, where every point climbs from every kno
 the valley's tangent, and keeps the highest. Points then try what their neighbours found, until nobody gains: valleys
 spread over the grid as far as they win. Finer grids follow, each between the last one's points: a point begins at the
 interpolation of its neighbours' solutions, or at the best of them where they lie in different valleys, and needs two or
-three steps. So a grid of 300 x 300 costs little more than its evaluations.
+three steps with a neighbour's curvature (`polish`). So a grid of 300 x 300 costs little more than its evaluations.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from ..progress import progress_bar
 from ..protocols import LogDensity
 from ..results import Fit, ProfileScan, Valleys
 from .curvature import Dense
+from .polish import polish
 from .profile import PROMISING, limits, maximum
 from .valleys import climb, held_maxima, valleys
 
@@ -37,6 +38,8 @@ SAME = 1e-3
 """Of the spread of all solutions: two that are nearer are one."""
 JUMP = 4.0
 """Usual steps from a neighbour's solution beyond which, on finer grids, it lies in another valley."""
+CURVED = 3000
+"""Points of a grid that have curvatures of their own; finer grids borrow those of the nearest."""
 TOLERANCE = 1e-3
 """Newton decrement of a scan, in standard deviations: 5e-7 nats."""
 
@@ -186,6 +189,10 @@ class _Grid:
         self.value = np.full(self.shape, -np.inf)
         self.status = np.full(self.shape, "outside", "<U10")
         self.lower, self.upper = limits(density)
+        self.free = np.setdiff1d(np.arange(len(self.lower)), self.columns)
+        self.curved: list[np.ndarray] = []
+        """Lines of the grid whose points have curvatures."""
+        self.curvature = np.zeros((0, len(self.free), len(self.free)))
         self.stride = 1 if len(axes) == 1 else 2 ** max(0, int(np.ceil(np.log2(max(self.shape) / COARSE))))
 
     def _lines(self, stride: int) -> list[np.ndarray]:
@@ -284,12 +291,36 @@ class _Grid:
         coarse, self.stride = self._lines(self.stride), self.stride // 2
         nodes = _grid([line.astype(float) for line in self._lines(self.stride)]).astype(int)
         new = nodes[~np.logical_and.reduce([np.isin(nodes[:, k], line) for k, line in enumerate(coarse)])]
+        if not self.curved or np.prod([len(line) for line in coarse]) <= CURVED:
+            self._bend(coarse)
         for i in range(0, len(new), 4096):
             part = new[i : i + 4096]
-            self._keep(part, self._fit(self._interpolated(part, coarse)))
+            start = self._interpolated(part, coarse)
+            near = polish(self.density, start, self.free, self._curvature_near(part), self.lower, self.upper, TOLERANCE)
+            self._keep(part[near.converged], near.take(near.converged))
+            far = ~near.converged
+            if far.any():
+                self._keep(part[far], self._fit(start[far]))
             advance(len(part))
         self._spread(new, max(SAME, JUMP * self._usual_step(new)))
         return True
+
+    def _bend(self, lines: list[np.ndarray]) -> None:
+        """Curvatures at the solved points of a grid; those without a number get that of a unit normal density."""
+        theta = self.theta[np.ix_(*lines)].reshape(-1, len(self.lower))
+        known = np.isfinite(theta).all(axis=1)
+        _, _, hess = self.density.logpdf_grad_hess(theta[known])
+        self.curved, self.curvature = lines, np.tile(np.eye(len(self.free)), (len(theta), 1, 1))
+        self.curvature[known] = -hess[:, self.free][:, :, self.free]
+
+    def _curvature_near(self, nodes: np.ndarray) -> np.ndarray:
+        """(n, k, k) of the nearest point that has one."""
+        place = np.zeros(len(nodes), int)
+        for line, index in zip(self.curved, nodes.T, strict=True):
+            right = np.clip(np.searchsorted(line, index), 1, len(line) - 1)
+            nearest = right - (index - line[right - 1] <= line[right] - index)
+            place = place * len(line) + nearest
+        return self.curvature[place]
 
     def _usual_step(self, nodes: np.ndarray) -> float:
         """Median distance to the neighbours' solutions, relative to the spread of all: that within a valley."""
