@@ -156,6 +156,7 @@ def test_errors_of_edges_vanish_on_the_exact_posterior(rng):
     assert min(error for error, _, _ in shifted.values()) > 0.05
 
 
+@pytest.mark.slow
 def test_the_discriminants_run(tmp_path):
     done = run("discriminants.py", "--smoke", "--output", str(tmp_path))
     assert done.returncode == 0, done.stderr[-3000:]
@@ -164,6 +165,7 @@ def test_the_discriminants_run(tmp_path):
         assert words in claims
 
 
+@pytest.mark.slow
 def test_the_benchmarks_of_inferno_run(tmp_path):
     done = run("inferno.py", "--smoke", "--output", str(tmp_path))
     assert done.returncode == 0, done.stderr[-3000:]

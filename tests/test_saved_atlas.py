@@ -57,7 +57,7 @@ def test_no_workspace_is_inside_and_it_is_small(name):
 
 
 @pytest.mark.skipif(not FOLDER, reason="needs DNNLIKELIHOOD_DATA, a folder with likelihoods/ of HEPData")
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n in FILES else ()) for n in PUBLISHED])
 def test_real_signals_are_answered_as_the_fits_do(name):
     """|error| of Delta NLL below 10, of signals that were not learned from."""
     pytest.importorskip("pyhf", reason="needs pip install 'dnnlikelihood[histfactory]'")
