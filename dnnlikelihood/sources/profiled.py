@@ -99,8 +99,7 @@ def _challenge(
 ) -> None:
     """Fits of some rows from starts (m, k), in place where they end higher than the best so far.
 
-    They begin with a few cheap steps; those that come to where the best is, or are clearly below, are given up, as are
-    those that settle below it later.
+    They begin with a few cheap steps; those that come to where the best is, or are clearly below, are given up.
     """
     for steps in STEPS:
         short = {**run, "gradient": False, "max_iterations": steps}
@@ -111,7 +110,7 @@ def _challenge(
         rows, start = rows[go_on], rough.nu[go_on]
         if not len(rows):
             return
-    _raise(best, rows, maximise_nuisances(model, x[rows], seen.rows(rows), start=start, rival=best.rows(rows), **run))
+    _raise(best, rows, maximise_nuisances(model, x[rows], seen.rows(rows), start=start, **run))
 
 
 def try_other_sides(model: CountingModel, x: np.ndarray, seen: Observation, best: CountingFit, **run: Any) -> None:
@@ -146,7 +145,7 @@ class TwoSided(Protocol):
 
 def _raise(best: CountingFit, rows: np.ndarray, found: CountingFit) -> None:
     """Put what was found for some rows in place where it is higher."""
-    better = higher_of(best.rows(rows), found)
+    better = higher_of(CountingFit(*(getattr(best, n)[rows] for n in FIELDS)), found)
     for name in FIELDS:
         getattr(best, name)[rows] = getattr(better, name)
 

@@ -135,17 +135,13 @@ class CountingFit:
     """(n, d) of `value` with respect to the inputs; empty (n, 0) if not asked for."""
     status: np.ndarray
     """(n,) "converged"; "stalled" (no step improves, though the gradient says so); "iterations" (not done in as many);
-    "outside" (log L is not finite where the fit begins); "beaten" (given up before its end, below a rival)."""
+    "outside" (log L is not finite where the fit begins)."""
     error: np.ndarray
     """(n,) nats that the last step promised, before it was taken: an upper estimate of what the maximum lacks."""
     at_bound: np.ndarray
     """(n,) bool: whether a nuisance rests on a bound."""
     iterations: np.ndarray
     """(n,)."""
-
-    def rows(self, rows: Any) -> CountingFit:
-        """Some of the fits."""
-        return CountingFit(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
 
     @property
     def converged(self) -> np.ndarray:
@@ -163,7 +159,6 @@ def maximise_nuisances(
     tolerance: float = 1e-10,
     max_iterations: int = 100,
     pool: int = 64,
-    rival: CountingFit | None = None,
     progress: bool = False,
 ) -> CountingFit:
     """Maximise log L over the nuisances for each row of x.
@@ -177,7 +172,6 @@ def maximise_nuisances(
         tolerance: nats that a step must promise for the fit to go on; that last step is taken.
         max_iterations: evaluations of a row.
         pool: rows worked on at a time (so that their Jacobians stay in the cache); rows that are done make room.
-        rival: n maxima already known: fits that settle below theirs are given up.
         progress: show a bar on a terminal.
 
     Raises:
@@ -203,9 +197,9 @@ def maximise_nuisances(
     with progress_bar("profiling", n, shown=progress and n > BLOCK) as advance:
         for i in range(0, n, BLOCK):
             rows = slice(i, min(i + BLOCK, n))
-            block, other = fit.rows(rows), None if rival is None else rival.rows(rows)
+            block = CountingFit(*(getattr(fit, name)[rows] for name in CountingFit.__dataclass_fields__))
             held, there = model.hold(x[rows]), seen.rows(rows)
-            Pool(model, held, there, block, tolerance, max_iterations, pool, other).run()
+            Pool(model, held, there, block, tolerance, max_iterations, pool).run()
             if gradient:
                 _differentiate(model, x[rows], there, block, pool)
             advance(len(block.nu))

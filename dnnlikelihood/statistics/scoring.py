@@ -23,9 +23,6 @@ DAMPING = (0.0, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 """How much of the expected information is added to a Hessian until it is definite."""
 NEAR = 1e-8
 """A nuisance so near its bound rests on it: rounding may leave it beside, from where no step outwards helps."""
-SETTLED, LAG = 1e-5, 100.0
-"""A fit that has to beat another one is given up where its step promises less than so many nats and it is below by
-more than so many times that."""
 RIDGE = 1e-6
 """Curvature lent to nuisances without a constraint, relative to what the counts say: it costs 1e-6 of their step."""
 
@@ -79,7 +76,6 @@ class Pool:
         tolerance: nats.
         max_iterations: of a row.
         size: number of slots.
-        rival: fits to be beaten, None where each goes to its own end.
     """
 
     def __init__(
@@ -91,10 +87,9 @@ class Pool:
         tolerance: float,
         max_iterations: int,
         size: int,
-        rival: CountingFit | None = None,
     ) -> None:
         self.model, self.held, self.seen, self.fit = model, held, seen, fit
-        self.tolerance, self.max_iterations, self.size, self.rival = tolerance, max_iterations, size, rival
+        self.tolerance, self.max_iterations, self.size = tolerance, max_iterations, size
         self.loose = np.flatnonzero(model.constraints.precision == 0)
         """Nuisances whose constraint, if there is one, may have no curvature."""
         self.entered = 0
@@ -197,15 +192,7 @@ class Pool:
         fit.error[rows] = gain
         done = gain < np.maximum(self.tolerance, rounding)
         self._finish(taken[done], held[done], seen.rows(done))
-        return done if self.rival is None else done | self._hopeless(rows, self.rival)
-
-    def _hopeless(self, rows: np.ndarray, rival: CountingFit) -> np.ndarray:
-        """(len(rows),) bool, which of them will not reach their rival."""
-        fit = self.fit
-        going = rival.converged[rows] & ~fit.converged[rows] & (fit.error[rows] < SETTLED)
-        beaten = going & (fit.value[rows] + LAG * fit.error[rows] < rival.value[rows] - SETTLED)
-        fit.status[rows[beaten]] = "beaten"
-        return beaten
+        return done
 
     def _newton_step(
         self,
