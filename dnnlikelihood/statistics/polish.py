@@ -15,6 +15,7 @@ import numpy as np
 
 from ..protocols import LogDensity
 from ..results import Fit
+from .curvature import Dense
 
 __all__ = ["polish"]
 
@@ -50,24 +51,16 @@ def polish(
         risen = np.isfinite(value) & (value >= fit.value[rows] - density.rounding)
         rows, theta, slope = rows[risen], theta[risen], grad[risen][:, free]
         fit.theta[rows], fit.value[rows], fit.iterations[rows] = theta, value[risen], step
-        p = _step(theta[:, free], slope, curvature[rows], lower[free], upper[free])
-        promise = (p * slope).sum(axis=1)
+        here = theta[:, free]
+        held = ((here <= lower[free]) & (slope < 0)) | ((here >= upper[free]) & (slope > 0))
+        slope[held] = 0.0
+        move = Dense(curvature[rows]).solve(slope, ~held, np.zeros(len(rows)))
+        promise = (move.p * slope).sum(axis=1)
         fit.gradient_norm[rows] = np.sqrt(np.maximum(promise, 0.0))
-        fit.status[rows[(promise >= 0) & (promise <= tolerance**2)]] = "converged"
-        theta[:, free] = np.clip(theta[:, free] + p, lower[free], upper[free])
-        on = promise > tolerance**2
+        fit.status[rows[move.definite & (promise <= tolerance**2)]] = "converged"
+        theta[:, free] = np.clip(here + move.p, lower[free], upper[free])
+        on = move.definite & (promise > tolerance**2)
         rows, theta = rows[on], theta[on]
         if not len(rows):
             break
     return fit
-
-
-def _step(
-    theta: np.ndarray, slope: np.ndarray, curvature: np.ndarray, lower: np.ndarray, upper: np.ndarray
-) -> np.ndarray:
-    """(n, k) Newton steps of the coordinates that no bound holds."""
-    held = ((theta <= lower) & (slope < 0)) | ((theta >= upper) & (slope > 0))
-    slope[held] = 0.0
-    matrix = np.where(held[:, :, None] | held[:, None, :], 0.0, curvature)
-    np.einsum("nii->ni", matrix)[held] = 1.0
-    return np.linalg.solve(matrix, slope[:, :, None])[:, :, 0]

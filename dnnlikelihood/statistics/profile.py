@@ -97,7 +97,7 @@ def maximum(density: LogDensity, starts: Any = None, **options: Any) -> Fit:
 
 
 def _rows(fit: Fit, rows: np.ndarray) -> Fit:
-    return Fit(*(getattr(fit, name)[rows] for name in FIELDS))
+    return fit.take(rows)
 
 
 def standard_deviation(density: LogDensity, theta: np.ndarray, column: int) -> float:

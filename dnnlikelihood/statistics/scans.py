@@ -120,8 +120,7 @@ def _answered(value: np.ndarray, labels: Sequence[str], points: np.ndarray) -> N
 
 def _best(fit: Fit) -> Fit:
     """The highest row alone."""
-    i = int(np.argmax(fit.value))
-    return Fit(*(getattr(fit, name)[i : i + 1] for name in Fit.__dataclass_fields__))
+    return fit.take(np.array([np.argmax(fit.value)]))
 
 
 def profiled_scan(

@@ -102,7 +102,7 @@ def best_of_rivals(fit: Fit, rivals: np.ndarray) -> Fit:
     order = np.argsort(fit.value, kind="stable")
     winner = np.zeros(int(rivals.max()) + 1, int)
     winner[rivals[order]] = order
-    return Fit(*(getattr(fit, name)[winner] for name in Fit.__dataclass_fields__))
+    return fit.take(winner)
 
 
 def held_maxima(density: LogDensity, offered: np.ndarray, held: np.ndarray, tried: int = 3, **options: Any) -> Fit:

@@ -48,6 +48,16 @@ def test_what_is_far_or_bent_otherwise_is_not_called_a_maximum(solved):
         assert not fit.converged.all()
 
 
+def test_a_flat_direction_is_left_to_the_climb(solved):
+    """A curvature that no system can be solved with raises nothing; such a start is not called a maximum."""
+    truth, theta = solved
+    flat = curvature(truth, theta)
+    flat[:, 1] = flat[:, :, 1] = 0.0
+    fit = polish(truth, theta + 0.3, FREE, flat, *limits(truth), 1e-3)
+    true = np.abs(fit.value - exact(fit.theta[:, [2]], [2])) < 1e-5
+    assert not (fit.converged & ~true).any()
+
+
 def test_a_coordinate_rests_on_its_bound(solved):
     truth, theta = solved
     lower, upper = limits(truth)
