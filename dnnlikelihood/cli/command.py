@@ -147,11 +147,19 @@ def _writable(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def _seen(path: Path) -> bool:
+    """Whether it exists, as far as this user may look."""
+    try:
+        return path.exists()
+    except PermissionError:
+        return False
+
+
 def new_folder(folder: Path) -> Path:
     """Refuse before the work what could not be saved after it."""
-    if folder.exists():
+    if _seen(folder):
         raise _Refused(ArtifactExists(f"{folder} exists and is not replaced; choose another folder, or remove it"))
-    above = next(p for p in folder.absolute().parents if p.exists())
+    above = next(p for p in folder.absolute().parents if _seen(p))
     if not (above.is_dir() and os.access(above, os.W_OK)):
         raise _Refused(SaveFailed(f"{above} is no folder that you may write to; choose another --output"))
     return folder

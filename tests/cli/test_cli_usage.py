@@ -5,9 +5,11 @@ import os
 import subprocess
 import sys
 
+import click
 import pytest
 
 from dnnlikelihood.cli import main
+from dnnlikelihood.cli.command import new_folder
 
 COMMANDS = (
     *("learn", "sample", "label", "train", "tune", "infer", "agree", "scan", "reparametrise", "limit"),
@@ -142,10 +144,21 @@ def _contents(folder):
     }
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_nobody_may_write_to_is_refused_before_the_work(run, chain, tmp_path):
-    (tmp_path / "closed").mkdir(mode=0o500)
-    assert "may write to" in run("train", chain / "data", "--output", tmp_path / "closed" / "m", code=2).stderr
+@pytest.mark.parametrize("mode", [0o500, 0o000])
+def test_a_folder_nobody_may_write_to_is_refused_before_the_work(mode, tmp_path):
+    """Root may write everywhere, so a child of the test is nobody."""
+    (tmp_path / "closed").mkdir(mode=mode)
+    child = os.fork()
+    if child == 0:
+        if os.geteuid() == 0:
+            os.setuid(65534)
+        try:
+            new_folder(tmp_path / "closed" / "m")
+        except click.ClickException as error:
+            os._exit(0 if "may write to" in error.format_message() else 2)
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_verbose_shows_the_log_on_stderr(run, tmp_path):
