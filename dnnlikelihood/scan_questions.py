@@ -4,20 +4,25 @@ r"""The questions about densities with several valleys that `Inference` answers:
     profiled    t(x) = 2 [max - max over the others of logpdf(x, others)]
 
 Thresholds are those of chi^2 with as many degrees of freedom as parameters are scanned: 1.00 and 3.84 for one at 68.27
-and 95 %, 2.30 and 5.99 for two. Every climb is of second order and keeps to its own valley, so that no transformed sum
-over the starts is needed to descend together.
+and 95 %, 2.30 and 5.99 for two. Every climb is of second order and keeps to its own valley, so that a handful of starts
+a point, the known valleys, is enough where each valley of a profile belongs to one of the density. Of some it does not:
+`search="multistart"` gives every point starts of its own, which descend together on sum ln(delta_nll + c).
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .asked import Asked
+from .errors import ConfigError, ParameterError
 from .results import Interval, ProfileScan, Valleys
+
+if TYPE_CHECKING:
+    from .statistics.scans import Search
 
 __all__ = ["ScanQuestions"]
 
@@ -67,6 +72,7 @@ class ScanQuestions(Asked):
         profiled: bool = True,
         at: Any = None,
         n_points: int | None = None,
+        search: Search = "valleys",
         n_starts: int = 64,
         progress: bool = True,
     ) -> ProfileScan:
@@ -79,13 +85,17 @@ class ScanQuestions(Asked):
             at: where they are frozen: a point (d,), a mapping from all names, or one number for all; the best fit if
                 None.
             n_points: along each axis, if `axes` is None.
-            n_starts: climbs that look for valleys, if `valleys` has not been asked before.
+            search: of a profiled scan. "valleys" climbs from the known valleys and from what neighbours found;
+                "multistart" also gives every point `n_starts` starts of its own, ten times the work, and finds valleys
+                that the others have only where the scanned ones are held.
+            n_starts: climbs that look for valleys, if `valleys` has not been asked before; starts of each point.
             progress: show a bar on a terminal.
 
         Returns:
             ProfileScan over the grid (all combinations, the last axis fastest). Its `tmu` counts from the best fit.
 
         Raises:
+            ConfigError: an unknown search, or one where the others are frozen.
             ParameterError: names that are unknown, or values outside the range of their parameter.
             ShapeError: values that do not ascend.
         """
@@ -94,15 +104,20 @@ class ScanQuestions(Asked):
         start, density = time.perf_counter(), self._known()
         labels = (names,) if isinstance(names, str) else tuple(names)
         values = self._whole(labels, n_points) if axes is None else axes
+        if not profiled and search != "valleys":
+            raise ConfigError(
+                f"search={search!r} is of profiled scans: where the others are frozen none is searched for"
+            )
         if profiled or at is None:
             known = self._valleys or self.valleys(n_starts=n_starts)
         if profiled:
-            found = profiled_scan(density, names, values, known=known, progress=progress)
+            options: dict[str, Any] = {"search": search, "n_starts": n_starts, "seed": self.config.seed}
+            found = profiled_scan(density, names, values, known=known, progress=progress, **options)
         else:
             found = frozen_scan(density, names, values, self._frozen(at if at is not None else known.theta[0]))
         self._note(
-            f"scan({', '.join(labels)}, {'profiled' if profiled else 'frozen'})",
-            {"profiled": profiled, **found.to_json(), "bestfit": found.bestfit.theta[0].tolist()},
+            f"scan({', '.join(labels)}, {_kind(search, profiled=profiled)})",
+            {"profiled": profiled, "search": search, **found.to_json(), "bestfit": found.bestfit.theta[0].tolist()},
             self._doubts_of(found),
             time.perf_counter() - start,
         )
@@ -117,6 +132,7 @@ class ScanQuestions(Asked):
         profiled: bool = True,
         at: Any = None,
         n_points: int | None = None,
+        search: Search = "valleys",
         n_starts: int = 64,
         progress: bool = True,
     ) -> dict[float, tuple[Interval, ...]]:
@@ -129,6 +145,7 @@ class ScanQuestions(Asked):
             profiled: as in `scan`.
             at: as in `scan`.
             n_points: as in `scan`.
+            search: as in `scan`; the points that refine the edges begin at what their neighbours found.
             n_starts: as in `scan`.
             progress: show a bar on a terminal.
 
@@ -137,19 +154,20 @@ class ScanQuestions(Asked):
 
         Raises:
             NotConverged: edges that did not settle; `evidence` is the scan.
-            ParameterError, ShapeError: as for `scan`.
+            ConfigError, ParameterError, ShapeError: as for `scan`.
         """
         from .statistics.scan_intervals import scan_intervals
 
         options: dict[str, Any] = {"profiled": profiled, "at": at, "n_points": n_points, "n_starts": n_starts}
+        options["search"] = search
         scan = self.scan(name, axis, progress=progress, **options)
         start = time.perf_counter()
         found, finer = scan_intervals(self._known(), scan, levels, frozen=not profiled)
         numbers = {f"{level:g}": [[i.low, i.high, i.open_low, i.open_high] for i in found[level]] for level in levels}
         ends = [f"{k}: open at the end of the scan" for k, v in numbers.items() if any(o for i in v for o in i[2:])]
         self._note(
-            f"intervals({name}, {'profiled' if profiled else 'frozen'})",
-            {"intervals": numbers, "n_points": len(finer.points)},
+            f"intervals({name}, {_kind(search, profiled=profiled)})",
+            {"search": search, "intervals": numbers, "n_points": len(finer.points)},
             [*self._doubts_of(finer), *ends],
             time.perf_counter() - start,
         )
@@ -173,7 +191,6 @@ class ScanQuestions(Asked):
 
     def _whole(self, labels: Sequence[str], n_points: int | None) -> Any:
         """Values over the whole range of each parameter."""
-        from .errors import ParameterError
         from .statistics.profile import limits
 
         columns = self._known().parameters.indices(labels)
@@ -205,3 +222,8 @@ class ScanQuestions(Asked):
             if x - a < r or b - x < r
         ]
         return [*doubts, f"the best fit lies on the edge of {', '.join(ends)}"] if ends else doubts
+
+
+def _kind(search: Search, *, profiled: bool) -> str:
+    """What tells one scan's answer from another's."""
+    return ("profiled" if search == "valleys" else f"profiled, {search}") if profiled else "frozen"

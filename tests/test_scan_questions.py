@@ -6,7 +6,7 @@ from scipy.optimize import brentq
 from surrogates import MEAN, SPACE, gaussian_ensemble
 
 from dnnlikelihood import DnnLik, Inference, Likelihood, Parameter, ParameterSpace
-from dnnlikelihood.errors import DomainError, ParameterError, ShapeError
+from dnnlikelihood.errors import ConfigError, DomainError, ParameterError, ShapeError
 from dnnlikelihood.networks.recipe import DnnLikConfig
 from dnnlikelihood.priors import Prior
 from dnnlikelihood.statistics.teststats import threshold
@@ -115,8 +115,28 @@ def test_where_a_surrogate_ends_a_scan_has_no_number_and_says_so(profiled):
         inference.intervals("x0", axis=[6.0, 6.5, 7.0], profiled=profiled, progress=False)
 
 
+def test_multistart_has_the_same_answers_and_says_what_was_searched(tmp_path):
+    inference = Inference(density())
+    options = {"n_points": 41, "search": "multistart", "n_starts": 8, "progress": False}
+    found = inference.intervals("c", (0.6827, 0.95), **options)
+    for level, pieces in found.items():
+        np.testing.assert_allclose([e for i in pieces for e in (i.low, i.high)], edges(None, level), atol=3e-4)
+    own, usual = inference.scan("c", **options), inference.scan("c", n_points=41, progress=False)
+    np.testing.assert_allclose(own.profiled_logpdf, usual.profiled_logpdf, atol=1e-6)
+    np.testing.assert_array_equal(own.profiled_logpdf, inference.scan("c", **options).profiled_logpdf)
+    inference.save(tmp_path / "answers")
+    answers = Inference.load(tmp_path / "answers").answers
+    assert answers["scan(c, profiled, multistart)"]["search"] == "multistart"
+    assert answers["intervals(c, profiled, multistart)"]["search"] == "multistart"
+    assert answers["scan(c, profiled)"]["search"] == "valleys"
+
+
 def test_bad_questions_are_refused():
     inference = Inference(density())
+    with pytest.raises(ConfigError, match="'multistart' is of profiled scans"):
+        inference.intervals("c", search="multistart", profiled=False, at=0.0, progress=False)
+    with pytest.raises(ConfigError, match="search must be one of 'valleys', 'multistart', got 'luck'"):
+        inference.scan("c", search="luck", progress=False)
     with pytest.raises(ParameterError, match="leaves its range"):
         inference.scan("c", np.linspace(-4, 4, 9), progress=False)
     with pytest.raises(ParameterError):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ..inference import Inference
     from ..protocols import LogDensity
     from ..results import Interval, ProfileScan
+    from ..statistics.scans import Search
 
 __all__ = ["scan"]
 
@@ -44,8 +45,10 @@ OWN, BESIDE = "scan", "beside"
 @click.option("--beside", metavar="MODEL", help="Another density of the same parameters, the truth say, scanned and "
               "drawn beside it.")  # fmt: skip
 @click.option("--points", "n_points", type=click.IntRange(2, 2000), help="Along each parameter.  [default: 81, or 101]")
+@click.option("--search", type=click.Choice(["valleys", "multistart"]), default="valleys", show_default=True,
+              help="Of a profiled scan: from known valleys, or from starts of each point's own too.")  # fmt: skip
 @click.option("--starts", "n_starts", type=click.IntRange(1, 100_000), default=64, show_default=True,
-              help="Climbs that look for valleys.")  # fmt: skip
+              help="Climbs that look for valleys; with --search multistart, starts of each point.")  # fmt: skip
 @click.option(
     "--level", "levels", type=click.FloatRange(0, 1, min_open=True, max_open=True), multiple=True,
     default=(0.6827, 0.95), show_default=True, help="Of confidence; may be given several times.",
@@ -63,6 +66,7 @@ def scan(
     at: float | None,
     beside: str | None,
     n_points: int | None,
+    search: Search,
     n_starts: int,
     levels: Sequence[float],
     output: Path | None,
@@ -84,12 +88,15 @@ def scan(
         raise ConfigError(f"{len(names)} parameters need as many ranges, {len(ranges)} are given")
     if at is not None and profiled:
         raise ConfigError("--at says where the others are held: use it with --frozen")
+    if search != "valleys" and not profiled:
+        raise ConfigError(f"--search {search} is of profiled scans: leave --frozen out")
     asked = {OWN: _density(model)} | ({BESIDE: _density(beside)} if beside is not None else {})
     both = {who: Inference(density) for who, density in asked.items()}
     axes = _axes(ranges, n_points or (81 if len(names) == 1 else 101))
     if axes is None and len(both) > 1:
         axes = _shared(asked, names, n_points or (81 if len(names) == 1 else 101))
     options: dict[str, Any] = {"profiled": profiled, "at": at, "n_points": n_points, "n_starts": n_starts}
+    options["search"] = search
     if profiled:
         _valleys(both, n_starts)
     found = {who: i.scan(list(names), axes, progress=progress, **options) for who, i in both.items()}

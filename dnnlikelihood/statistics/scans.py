@@ -8,26 +8,32 @@ the valley's tangent, and keeps the highest. Points then try what their neighbou
 spread over the grid as far as they win. Finer grids follow, each between the last one's points: a point begins at the
 interpolation of its neighbours' solutions, or at the best of them where they lie in different valleys, and needs two or
 three steps with a neighbour's curvature (`polish`). So a grid of 300 x 300 costs little more than its evaluations.
+
+What is a valley where one parameter is held need not be one of the whole density, and then no known valley leads there:
+with `search="multistart"` every point of the first grid also descends from starts of its own (`multistart`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
-from ..errors import DomainError, ParameterError, ShapeError
+from ..errors import ConfigError, DomainError, ParameterError, ShapeError
 from ..progress import progress_bar
 from ..protocols import LogDensity
 from ..results import Fit, ProfileScan, Valleys
 from .curvature import Dense
+from .multistart import multistart_maxima
 from .polish import polish
 from .profile import PROMISING, limits, maximum
 from .valleys import climb, held_maxima, valleys
 
-__all__ = ["frozen_scan", "profiled_scan"]
+__all__ = ["Search", "frozen_scan", "profiled_scan"]
 
+Search = Literal["valleys", "multistart"]
+"""Where points of a first grid begin: at the known valleys, or at starts of their own besides."""
 COARSE = 25
 """Points of the first grid along each of two axes."""
 TRIED = 6
@@ -129,6 +135,7 @@ def profiled_scan(
     axes: Any,
     *,
     known: Valleys | None = None,
+    search: Search = "valleys",
     n_starts: int = 64,
     seed: int = 1,
     progress: bool = True,
@@ -140,23 +147,28 @@ def profiled_scan(
         names: one or two scanned parameters.
         axes: (n,) ascending values of the one, or a pair of such arrays.
         known: valleys of the density; searched for if None.
-        n_starts: climbs of that search.
-        seed: of that search.
+        search: "valleys", or "multistart": every point of the first grid has starts of its own besides.
+        n_starts: climbs of the search for valleys; starts of each point.
+        seed: of both.
         progress: show a bar on a terminal.
 
     Returns:
         ProfileScan over the grid (all combinations, the last axis fastest), with the highest maximum known as best fit.
 
     Raises:
+        ConfigError: no such search.
         DomainError: the density is defined nowhere on the scan.
         ParameterError: names or ranges that cannot be scanned.
         ShapeError: values that do not ascend.
     """
+    if search not in get_args(Search):
+        raise ConfigError(f"search must be one of {', '.join(map(repr, get_args(Search)))}, got {search!r}")
     labels, values = _axes(density, names, axes)
     known = known or valleys(density, n_starts, seed=seed)
+    scan = _Grid(density, labels, values)
+    own = scan.descend(known, n_starts, seed, progress=progress) if search == "multistart" else None
     with progress_bar(f"profile of {', '.join(labels)}", int(np.prod([len(a) for a in values])), shown=progress) as on:
-        scan = _Grid(density, labels, values)
-        scan.begin(known, on)
+        scan.begin(known, own, on)
         while scan.refine(on):
             pass
     best = maximum(density, known.theta[:1])
@@ -219,13 +231,26 @@ class _Grid:
         lower[:, self.columns] = upper[:, self.columns] = start[:, self.columns]
         return climb(self.density, start, lower, upper, tolerance=TOLERANCE)
 
-    def begin(self, known: Valleys, advance: Any) -> None:
-        """Solve the first grid from every valley, then let neighbours teach each other."""
-        nodes = _grid([line.astype(float) for line in self._lines(self.stride)]).astype(int)
+    def _nodes(self) -> np.ndarray:
+        """(n, k) indices of all points of the grid that is solved now."""
+        return _grid([line.astype(float) for line in self._lines(self.stride)]).astype(int)
+
+    def descend(self, known: Valleys, n_starts: int, seed: int, *, progress: bool) -> Fit:
+        """The first grid, solved from starts of each point's own."""
+        points = np.stack([axis[index] for axis, index in zip(self.axes, self._nodes().T, strict=True)], axis=1)
+        options: dict[str, Any] = {"seed": seed, "tolerance": TOLERANCE, "progress": progress}
+        options["label"] = f"descents in {', '.join(self.labels)}"
+        return multistart_maxima(self.density, points, self.columns, known.theta[0], n_starts, **options)
+
+    def begin(self, known: Valleys, own: Fit | None, advance: Any) -> None:
+        """Solve the first grid from every valley, take over what is higher, then let neighbours teach each other."""
+        nodes = self._nodes()
         offered = np.concatenate([np.tile(known.theta, (len(nodes), 1, 1)), self._tangents(nodes, known)], axis=1)
         held = np.zeros((len(nodes), len(self.lower)), bool)
         held[:, self.columns] = True
         self._keep(nodes, held_maxima(self.density, self._at(nodes, offered), held, TRIED, tolerance=TOLERANCE))
+        if own is not None:
+            self._keep(nodes, own)
         _answered(self.value, self.labels, _grid(self.axes))
         self._spread(nodes)
         advance(len(nodes))
@@ -288,7 +313,7 @@ class _Grid:
         if self.stride == 1:
             return False
         coarse, self.stride = self._lines(self.stride), self.stride // 2
-        nodes = _grid([line.astype(float) for line in self._lines(self.stride)]).astype(int)
+        nodes = self._nodes()
         new = nodes[~np.logical_and.reduce([np.isin(nodes[:, k], line) for k, line in enumerate(coarse)])]
         if not self.curved or np.prod([len(line) for line in coarse]) <= CURVED:
             self._bend(coarse)

@@ -37,6 +37,16 @@ def test_profiled_and_frozen_intervals_of_a_gaussian(run, model, tmp_path):
         assert (out / "answers.json").exists()
 
 
+def test_a_multistart_of_a_gaussian(run, model, tmp_path):
+    common = ("scan", model, "--parameter", "x0", "--range", "-3", "4", "--points", "15", "--starts", "8")
+    found = json.loads(run(*common, "--search", "multistart", "--json", "--no-progress").stdout)
+    answer = first(found, "intervals(x0, profiled, multistart)")
+    assert answer["search"] == "multistart"
+    assert answer["intervals"]["0.6827"][0][:2] == pytest.approx([-0.5, 1.5], abs=1e-3)
+    assert "leave --frozen out" in run(*common, "--search", "multistart", "--frozen", code=2).stderr
+    assert "'luck'" in run(*common, "--search", "luck", code=2).stderr
+
+
 def test_two_parameters(run, model, tmp_path):
     out = tmp_path / "two"
     shown = run("scan", model, "--parameter", "x0", "--parameter", "x1", "--range", "-3", "4", "--range", "-4", "2",
