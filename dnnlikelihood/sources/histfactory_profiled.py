@@ -13,7 +13,10 @@ convention of SModelS). The data sets h, theta^(h) the conditional maximum at s 
 The Asimov set of `expected` is that of nominal parameters, which is b_0 and a_0 again: where lambda(0, nominal) = b_0,
 its likelihood is the one of `expected` by construction, and is not computed twice.
 
-Where several valleys of the nuisances compete, fits begin from several points (`starts`).
+Where several valleys of the nuisances compete, fits begin from several points (`starts`). Systematic variations are
+straight lines beyond one standard deviation, and pyhf lets them take a background below zero: there are maxima where a
+bin has fewer than no background events, and where a strong signal hides behind them. Such a maximum never counts against
+one without, however much higher it lies; it is the answer only where fits lead to no other.
 """
 
 from __future__ import annotations
@@ -38,7 +41,7 @@ from .starts import find_starts, share_starts
 
 __all__ = ["profiled_histfactory"]
 
-SIGNALS, STRONGEST, SEED = 48, 8.0, 1
+SIGNALS, STRONGEST, SEED = 96, 25.0, 1
 """Trial signals, on which starts of fits are found, the strongest of them, and their seed."""
 SMALL, FLAT = 0.25, 1e-6
 """A signal of such a part of what is expected and seen in a bin has to change log L by so many nats in some bin."""

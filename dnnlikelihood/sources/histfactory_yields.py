@@ -30,6 +30,8 @@ from .sides import Sides, other_side, sides_of
 __all__ = ["Yields"]
 
 TINY = 1e-30
+NEGATIVE = 1e-6
+"""Events below zero that are rounding."""
 CHUNK = 16
 """Rows whose second derivatives are made at a time, so that they stay in the cache."""
 
@@ -184,6 +186,10 @@ class Yields:
         yield other_side(self, self.sides, x, seen, nu)
 
     # Pieces ----------------------------------------------------------------------------------------------------------
+
+    def sensible(self, x: np.ndarray, nu: np.ndarray) -> np.ndarray:
+        """(n, B), (n, k) -> (n,) bool: whether the background is negative in no bin."""
+        return np.all(self.expected(np.zeros_like(x), nu) >= -NEGATIVE, axis=1)
 
     def _lumi(self, nu: np.ndarray) -> np.ndarray:
         """(n,) what scales the signal."""

@@ -21,14 +21,26 @@ from ..statistics.counting import CountingFit, CountingModel, Observation, maxim
 if TYPE_CHECKING:
     from .asimov_signal import AsimovOfSignal
 
-__all__ = ["PROFILED", "ProfiledSource", "build_profiled", "higher_of", "profile_from", "try_other_sides"]
+__all__ = [
+    "PROFILED",
+    "SOUND",
+    "ProfiledSource",
+    "Sensible",
+    "build_profiled",
+    "challenge",
+    "keep_better",
+    "profile_from",
+    "rank",
+    "try_other_sides",
+]
 
 PROFILED = {
     "eft": ("eft_profiled", "profiled_eft"),
     "histfactory": ("histfactory_profiled", "profiled_histfactory"),
 }
 """Where the sources of profiled likelihoods are: name -> module, function."""
-FIELDS = tuple(CountingFit.__dataclass_fields__)
+FAILED, SENSELESS, SOUND = 0, 1, 2
+"""What a fit is worth."""
 STEPS = 4, 4
 """Steps of a fit that challenges another, before it may be given up."""
 APART, MARGIN, PROMISE = 0.2, 0.05, 5.0
@@ -77,18 +89,20 @@ def profile_from(model: CountingModel, x: np.ndarray, seen: Observation, starts:
     """The highest of the maxima found from each start (m, k), row by row.
 
     From the first start every row goes to its maximum; from the others those that stay in another valley and are not
-    clearly below. A model that knows where higher maxima may be says so, and fits begin there again.
+    clearly below. A model that knows where higher maxima may be says so, and fits begin there again. Where a model says
+    which maxima make sense, one that does not is never preferred to another: it remains only where no start leads to
+    one that does.
     """
     seen = seen.each(len(x))
     best = maximise_nuisances(model, x, seen, start=starts[0], **run)
     every = np.arange(len(x))
     for start in starts[1:]:
-        _challenge(model, x, seen, best, every, np.broadcast_to(start, best.nu.shape), **run)
+        challenge(model, x, seen, best, every, np.broadcast_to(start, best.nu.shape), **run)
     try_other_sides(model, x, seen, best, **run)
     return best
 
 
-def _challenge(
+def challenge(
     model: CountingModel,
     x: np.ndarray,
     seen: Observation,
@@ -100,17 +114,40 @@ def _challenge(
     """Fits of some rows from starts (m, k), in place where they end higher than the best so far.
 
     They begin with a few cheap steps; those that come to where the best is, or are clearly below, are given up.
+
+    Args:
+        model: the experiment.
+        x: (n, d) inputs of all rows.
+        seen: with a row for each of them.
+        best: of all rows.
+        rows: (m,) those that are challenged.
+        start: (m, k).
+        **run: as of `maximise_nuisances`.
     """
     for steps in STEPS:
         short = {**run, "gradient": False, "max_iterations": steps}
         rough = maximise_nuisances(_Straight(model), x[rows], seen.rows(rows), start=start, **short)
         apart = np.abs(rough.nu - best.nu[rows]).max(axis=1) > APART
         promised = np.where(np.isfinite(rough.value), MARGIN + PROMISE * rough.error, 0.0)
-        go_on = (apart & (rough.value + promised > best.value[rows])) | ~best.converged[rows]
+        worth = rank(model, x[rows], best.rows(rows))
+        go_on = apart & ((rough.value + promised > best.value[rows]) | (worth < SOUND)) | (worth == FAILED)
         rows, start = rows[go_on], rough.nu[go_on]
         if not len(rows):
             return
-    _raise(best, rows, maximise_nuisances(model, x[rows], seen.rows(rows), start=start, **run))
+    found = maximise_nuisances(model, x[rows], seen.rows(rows), start=start, **run)
+    keep_better(model, x, best, rows, found)
+
+
+def keep_better(model: CountingModel, x: np.ndarray, best: CountingFit, rows: np.ndarray, found: CountingFit) -> None:
+    """Put fits that were found for some rows in place, where they are to be preferred.
+
+    Of two maxima that make no sense the known one remains: which of them lies highest is for no one to know.
+    """
+    known = best.rows(rows)
+    new, old = rank(model, x[rows], found), rank(model, x[rows], known)
+    better = np.where(new == old, (new != SENSELESS) & (found.value > known.value), new > old)
+    for name in CountingFit.__dataclass_fields__:
+        getattr(best, name)[rows[better]] = getattr(found, name)[better]
 
 
 def try_other_sides(model: CountingModel, x: np.ndarray, seen: Observation, best: CountingFit, **run: Any) -> None:
@@ -131,7 +168,7 @@ def try_other_sides(model: CountingModel, x: np.ndarray, seen: Observation, best
             break
         before, there = best.value[rows], seen.rows(rows)
         for part, start in model.other_sides(x[rows], best.nu[rows], there):
-            _challenge(model, x, seen, best, rows[part], start, **run)
+            challenge(model, x, seen, best, rows[part], start, **run)
         rows = rows[best.value[rows] > before + HIGHER]
 
 
@@ -143,11 +180,18 @@ class TwoSided(Protocol):
         """(n, d), (n, k) where the fits ended, what was seen in each row -> pairs of rows (m,) and starts (m, k)."""
 
 
-def _raise(best: CountingFit, rows: np.ndarray, found: CountingFit) -> None:
-    """Put what was found for some rows in place where it is higher."""
-    better = higher_of(CountingFit(*(getattr(best, n)[rows] for n in FIELDS)), found)
-    for name in FIELDS:
-        getattr(best, name)[rows] = getattr(better, name)
+@runtime_checkable
+class Sensible(Protocol):
+    """What a model may offer besides: which maxima make no sense, however high they are."""
+
+    def sensible(self, x: np.ndarray, nu: np.ndarray) -> np.ndarray:
+        """(n, d), (n, k) -> (n,) bool."""
+
+
+def rank(model: CountingModel, x: np.ndarray, fit: CountingFit) -> np.ndarray:
+    """(n,) FAILED; SENSELESS: arrived at a maximum that makes no sense; or SOUND."""
+    sensible = model.sensible(x, fit.nu) if isinstance(model, Sensible) else np.ones(len(x), bool)
+    return np.where(fit.converged, np.where(sensible, SOUND, SENSELESS), FAILED)
 
 
 class _Straight:
@@ -158,10 +202,3 @@ class _Straight:
         self.lower, self.upper = model.lower, model.upper
         self.hold, self.expected, self.jacobian = model.hold, model.expected, model.jacobian
         self.inputs_jacobian = model.inputs_jacobian
-
-
-def higher_of(first: CountingFit, second: CountingFit) -> CountingFit:
-    """Row by row the fit that converged, of two that did the higher one."""
-    better = np.where(first.converged == second.converged, second.value > first.value, second.converged)
-    fields = ((getattr(first, name), getattr(second, name)) for name in FIELDS)
-    return CountingFit(*(np.where(better.reshape(-1, *[1] * (a.ndim - 1)), b, a) for a, b in fields))

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..statistics.counting import Constraints, CountingFit, CountingModel, Observation
 from .asimov_signal import AsimovOfSignal
-from .profiled import ProfiledSource, profile_from
+from .profiled import ProfiledSource, Sensible, profile_from
 
 __all__ = ["Strength", "maximise_along", "with_strength"]
 
@@ -62,6 +62,12 @@ class Strength:
         out[:, k, :k] = out[:, :k, k] = (held[:, None, :] @ mixed)[:, 0]
         out[:, k, k] = (held[:, None, :] @ both @ held[:, :, None])[:, 0, 0]
         return out
+
+    def sensible(self, x: np.ndarray, nu: np.ndarray) -> np.ndarray:
+        """(n, d), (n, k + 1) -> (n,) bool, as the experiment says."""
+        if not isinstance(self.model, Sensible):
+            return np.ones(len(x), bool)
+        return self.model.sensible(nu[:, -1:] * x, nu[:, :-1])
 
     def _slope(self, x: np.ndarray, nu: np.ndarray, signal: np.ndarray) -> np.ndarray:
         """(n, B, 1) d lambda / d mu."""

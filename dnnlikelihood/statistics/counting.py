@@ -148,6 +148,10 @@ class CountingFit:
         """(n,) bool."""
         return self.status == "converged"
 
+    def rows(self, rows: Any) -> CountingFit:
+        """Some of them, copied."""
+        return CountingFit(*(np.array(getattr(self, name)[rows]) for name in self.__dataclass_fields__))
+
 
 def maximise_nuisances(
     model: CountingModel,
