@@ -15,8 +15,8 @@ its likelihood is the one of `expected` by construction, and is not computed twi
 
 Where several valleys of the nuisances compete, fits begin from several points (`starts`). Systematic variations are
 straight lines beyond one standard deviation, and pyhf lets them take a background below zero: there are maxima where a
-bin has fewer than no background events, and where a strong signal hides behind them. Such a maximum never counts against
-one without, however much higher it lies; it is the answer only where fits lead to no other.
+bin has fewer than no background events, and where a strong signal hides behind them. Such a maximum never counts
+against one without, however much higher it lies; it is the answer only where fits lead to no other.
 """
 
 from __future__ import annotations
