@@ -60,3 +60,14 @@ def test_absent_data_fail(tmp_path):
     done = run(tmp_path, "--labels", **{k: v for k, v in os.environ.items() if k != "DNNLIKELIHOOD_DATA"})
     assert done.returncode != 0
     assert "DNNLIKELIHOOD_DATA" in done.stderr
+
+
+@pytest.mark.slow
+def test_profiling_is_measured(tmp_path):
+    command = [sys.executable, str(SCRIPT.parent / "eft_profiling.py"), "--smoke", "--output", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    claims = {c["claim"]: c for c in json.loads((tmp_path / "eft_profiling.json").read_text("utf-8"))["claims"]}
+    assert all(c["met"] for said, c in claims.items() if "surrogate beside truth" in said or "by multistart" in said)
+    for words in ("known valleys", "alone", "CPU seconds a scan", "common descent", "5 x 5"):
+        assert any(words in said for said in claims)

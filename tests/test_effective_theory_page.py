@@ -1,0 +1,33 @@
+"""The page on effective-theory fits says what is so: its Python runs, and the valley it tells of is the truth's."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import dnnlikelihood as dl
+from dnnlikelihood.statistics.valleys import held_maxima
+
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "docs" / "effective_theory.md").read_text("utf-8")
+MODEL = ROOT / "saved_models" / "eft_sixteen"
+
+
+@pytest.mark.skipif(not MODEL.exists(), reason="needs saved_models/eft_sixteen")
+def test_its_python_runs_and_finds_the_hidden_valley(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    blocks = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    assert len(blocks) == 2
+    scope = {"dl": dl}
+    for block in blocks:
+        small = block.replace("n_points=300", "n_points=5").replace("n_starts=64", "n_starts=16, n_points=11")
+        exec(compile(small, "effective_theory.md", "exec"), scope)
+    inference = scope["inference"]
+    found = inference.scan("ctG", [1.35, 1.5], search="multistart", progress=False)
+    truth = dl.ProfiledLikelihood.from_eft()
+    held = np.tile(np.array(truth.parameters.names) == "ctG", (2, 1))
+    exact = held_maxima(truth, found.theta[:, None], held).value
+    known = truth.logpdf(inference.valleys().theta[:1])
+    np.testing.assert_allclose(found.tmu, 2 * (known - exact), atol=0.1)
+    assert found.tmu[1] < 6.7
