@@ -213,7 +213,7 @@ def offset_claims(density: LogDensity, known: Valleys, effort: Effort) -> Iterat
         near = []
         for k in range(effort.coefficients):
             axis, columns = np.linspace(low[k], high[k], effort.points), np.array([k])
-            drawn = starting_points(density, 64 * len(axis), SEEDS[0], known.theta[0])
+            drawn = starting_points(density, 64 * len(axis), SEEDS[0], known.theta[0], power=0.0)
             start = np.resize(drawn, (len(axis), 64, len(low)))
             start[:, :, k] = axis[:, None]
             end = descend(density, start.reshape(-1, len(low)), columns, known.theta[0], offset=offset, rounds=1)

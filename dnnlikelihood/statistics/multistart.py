@@ -8,7 +8,8 @@ that starts hundreds of nats up weigh no more in the common descent than those a
 support, where it counts like the highest start, does not stop the others. Here L-BFGS-B descends (R. H. Byrd et al.,
 SIAM J. Sci. Comput. 16 (1995) 1190), which keeps to the bounds, each parameter in units of its own standard deviation
 1 / sqrt(-H_jj) at the best point known. One history of curvatures serves all starts, so that they arrive slowly:
-second-order climbs from the best ends of each question finish.
+second-order climbs from the best ends of each question finish. Starts are spread evenly, since what lies near the known
+maxima other searches find.
 """
 
 from __future__ import annotations
@@ -55,8 +56,8 @@ def multistart_maxima(
         density: any LogDensity with a gradient.
         points: (n, k) values of the held coordinates.
         columns: (k,) which they are.
-        best: (d,) the best point known: Delta counts from there, and starts are spread about it.
-        n_starts: of each point, drawn for it as for a search for valleys.
+        best: (d,) the best point known, from which Delta counts.
+        n_starts: of each point, drawn for it all over the box.
         seed: of these.
         tolerance: of the climbs at the end, as in `maximise`.
         label: of the progress bar.
@@ -65,8 +66,7 @@ def multistart_maxima(
     rng, d, parts = np.random.default_rng(seed), len(best), []
     for rows in blocks(len(points), max(1, ROWS // n_starts), label, progress=progress):
         here = points[rows]
-        drawn = starting_points(density, n_starts * len(here), int(rng.integers(2**31)), best)
-        start = np.resize(drawn, (len(here), n_starts, d))
+        start = _starts(density, n_starts * len(here), rng, best).reshape(len(here), n_starts, d)
         start[:, :, columns] = here[:, None]
         held = np.zeros((len(here), d), bool)
         held[:, columns] = True
@@ -118,6 +118,14 @@ def descend(
         begin = (seen[rows][:, free] / scale).ravel()
         minimize(cost, begin, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
     return seen
+
+
+def _starts(density: LogDensity, n: int, rng: np.random.Generator, best: np.ndarray) -> np.ndarray:
+    """(n, d) points spread evenly; as many as have no density there are drawn in towards the best, as for valleys."""
+    first, second = rng.integers(2**31, size=2).tolist()
+    even = starting_points(density, n, first, best, power=0.0)
+    near = starting_points(density, n - len(even), second, best)
+    return rng.permutation(np.resize(np.concatenate([even, near, best[None]]), (n, len(best))))
 
 
 def _scales(density: LogDensity, at: np.ndarray, start: np.ndarray) -> np.ndarray:

@@ -126,10 +126,11 @@ def held_maxima(density: LogDensity, offered: np.ndarray, held: np.ndarray, trie
     return best_of_rivals(climb(density, start, lower, upper, rivals=label, **options), label)
 
 
-def starting_points(density: LogDensity, n: int, seed: int, center: np.ndarray) -> np.ndarray:
-    """(n, d) points to climb from, those with a finite log-density; see the formula above.
+def starting_points(density: LogDensity, n: int, seed: int, center: np.ndarray, *, power: float = 2.0) -> np.ndarray:
+    """(n, d) points to climb from, those with a finite log-density; see the formula above, with s = v^power.
 
-    A parameter without bounds is searched over ten standard deviations either side of `center` (d,).
+    With power 0 they are spread evenly over the box, none drawn in towards `center` (d,). A parameter without bounds is
+    searched over ten standard deviations either side of it.
     """
     from scipy.stats import qmc
 
@@ -140,7 +141,7 @@ def starting_points(density: LogDensity, n: int, seed: int, center: np.ndarray) 
     high = np.where(np.isfinite(upper), upper, center + REACH * sigma)
     n_drawn = 2 ** int(np.ceil(np.log2(max(n, 2))))
     u = qmc.Sobol(len(center) + 1, rng=np.random.default_rng(seed)).random(n_drawn)[:n]
-    points = center + u[:, -1:] ** 2 * (low + (high - low) * u[:, :-1] - center)
+    points = center + u[:, -1:] ** power * (low + (high - low) * u[:, :-1] - center)
     return points[density.support(points)]
 
 
