@@ -97,6 +97,21 @@ def test_starts_that_leave_the_support_stop_nobody():
     assert multistart_maxima(nowhere, held, np.array([1, 2]), MEAN, 4).status.tolist() == ["outside"]
 
 
+class Ball(Likelihood):
+    """A Gaussian that ends three standard deviations from its mean: of a box of 600 nearly nothing."""
+
+    def _inside(self, theta):
+        return (((theta - MEAN) / np.sqrt(np.diag(COVARIANCE))) ** 2).sum(axis=1) < 9
+
+
+def test_where_nearly_all_of_the_box_is_outside_starts_are_drawn_in():
+    plain = gaussian()
+    ball = Ball(plain.logpdf, plain.parameters, gradient=lambda t: plain.logpdf_and_grad(t)[1])
+    a = MEAN[0] + np.linspace(-2, 2, 9)
+    fit = multistart_maxima(ball, a[:, None], np.array([0]), MEAN, 32)
+    np.testing.assert_allclose(fit.value, -0.5 * (a - MEAN[0]) ** 2, atol=1e-9)
+
+
 def cusp(theta):
     """-6 [b^4/4 - a b^2/2 + (1 - a/2) b + 0.6 a^2] in (a, b): from a = 1.1 on b has a second valley, deeper from a = 2.
 
