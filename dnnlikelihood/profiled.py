@@ -27,7 +27,7 @@ from .runlog import RunLog
 from .sources.asimov_signal import AsimovOfSignal, fit_head
 from .sources.eft_model import EftModel
 from .sources.histfactory_workspace import read_document, signals_of
-from .sources.profiled import ProfiledSource, build_profiled
+from .sources.profiled import ProfiledSource, build_profiled, sensible
 from .sources.strength import maximise_along
 from .statistics.counting import CountingFit, CurvedModel, Observation
 from .statistics.counting_hessian import profiled_hessian
@@ -37,6 +37,7 @@ __all__ = ["ProfiledFit", "ProfiledLikelihood"]
 
 BLOCK = 512
 """Rows of a batch that one worker fits at a time."""
+NEGATIVE = "a bin's background is negative at the maximum"
 PLAIN = "logpdf"
 """The name of the data of a density without heads."""
 
@@ -60,6 +61,8 @@ class ProfiledFit:
     """(n, H) of str: "converged", "stalled", "iterations", "outside" as in `statistics.counting`."""
     error: np.ndarray
     """(n, H) upper estimate of what the maximum lacks, nats."""
+    sensible: np.ndarray
+    """(n, H) bool: whether the maximum makes sense; not if the background of a bin is negative there."""
     mu: np.ndarray | None = None
     """(n, H) strengths that maximise; from `maximum_along` alone."""
 
@@ -196,9 +199,9 @@ class ProfiledLikelihood(LogDensity, Artifact):
             for part in run(_fit_block, [source] * len(blocks), blocks):
                 parts.append(part)
                 advance(len(part[0].value))
-        return self._gathered([_joined(fits) for fits in zip(*parts, strict=True)])
+        return self._gathered([_joined(fits) for fits in zip(*parts, strict=True)], theta)
 
-    def _gathered(self, fits: list[CountingFit]) -> ProfiledFit:
+    def _gathered(self, fits: list[CountingFit], theta: np.ndarray) -> ProfiledFit:
         model = self.source.model
         k = len(self.source.nuisances)
         data = self.source.data
@@ -215,6 +218,7 @@ class ProfiledLikelihood(LogDensity, Artifact):
             pull=np.stack([(nu[:, h] - d.means) * spread for h, d in enumerate(data.values())], axis=1),
             status=np.stack([f.status for f in fits], axis=1),
             error=np.stack([f.error for f in fits], axis=1),
+            sensible=np.stack([sensible(model, theta, nu[:, h]) for h in range(len(fits))], axis=1),
         )
 
     @cached_property
@@ -237,7 +241,7 @@ class ProfiledLikelihood(LogDensity, Artifact):
             raise DomainError(f"signal {int(np.argmin(s.any(axis=1)))} is zero in every bin: it has no direction")
         fits, unit = maximise_along(self.source, s, allow_negative=allow_negative)
         mu = np.stack([f.nu[:, -1] * unit for f in fits], axis=1)
-        return ProfiledFit(**{**vars(self._gathered(fits)), "mu": mu})
+        return ProfiledFit(**{**vars(self._gathered(fits, s)), "mu": mu})
 
     # The density -----------------------------------------------------------------------------------------------------
 
@@ -303,7 +307,9 @@ class ProfiledLikelihood(LogDensity, Artifact):
         inside = np.flatnonzero(self._within(theta))
         if len(inside):
             fit = self.fit(theta[inside])
-            value[inside], gradient[inside], ok[inside] = fit.value, fit.gradient, fit.converged
+            makes_sense = fit.sensible.all(axis=1)
+            value[inside], gradient[inside], ok[inside] = fit.value, fit.gradient, fit.converged & makes_sense
+            reason[inside[~makes_sense]] = NEGATIVE
             for i in np.flatnonzero(~fit.converged):
                 bad = [f"{name}: {s}" for name, s in zip(fit.heads, fit.status[i], strict=True) if s != "converged"]
                 reason[inside[i]] = "fit " + ", ".join(bad)

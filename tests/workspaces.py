@@ -152,3 +152,20 @@ def _random_modifiers(
     if s == 1 and rng.uniform() < 0.6:
         out.append(modifier("shapesys", f"shape_{channel}", (0.2 * data).round(3).tolist()))
     return out
+
+
+def two_sided_workspace() -> dict[str, Any]:
+    """Up and down both add to the first bin; in the second they differ, so that either may be the better side."""
+    both = {"hi_data": [15.0, 33.0], "lo_data": [14.6, 27.0]}
+    background = {
+        "name": "background",
+        "data": [10.0, 30.0],
+        "modifiers": [{"name": "tune", "type": "histosys", "data": both}],
+    }
+    poi = {"name": "measurement", "config": {"poi": "mu", "parameters": []}}
+    return {
+        "channels": [{"name": "SR", "samples": [background]}],
+        "observations": [{"name": "SR", "data": [17.0, 31.0]}],
+        "measurements": [poi],
+        "version": "1.0.0",
+    }

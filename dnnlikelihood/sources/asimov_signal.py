@@ -22,7 +22,7 @@ import numpy as np
 
 from ..statistics.counting import CountingFit, CountingModel, CurvedModel, Observation
 from ..statistics.counting_hessian import maximiser_pullback
-from .profiled import profile_from
+from .profiled import Starts, profile_from
 from .starts import find_starts
 
 __all__ = ["AsimovOfSignal", "asimov", "fit_head"]
@@ -41,8 +41,8 @@ class AsimovOfSignal:
 
     observed: Observation
     """From which the nuisances of the Asimov data are fitted."""
-    starts: np.ndarray
-    """(m, k) where those fits begin."""
+    starts: Starts
+    """Where those fits begin."""
 
     @property
     def counts(self) -> np.ndarray:
@@ -54,8 +54,8 @@ class AsimovOfSignal:
         """(k,) centres of the nuisances before any data."""
         return self.observed.means
 
-    def fit(self, model: Any, x: np.ndarray, starts: np.ndarray) -> CountingFit:
-        """Fits without signal to the Asimov data of signals (n, d), with gradient; `starts` (m, k) are theirs."""
+    def fit(self, model: Any, x: np.ndarray, starts: Starts) -> CountingFit:
+        """Fits without signal to the Asimov data of signals (n, d), with gradient; `starts` are theirs."""
         first = self.first_fit(model, x)
         nothing = np.zeros_like(x)
         made = asimov(model, x, first.nu)
@@ -79,15 +79,13 @@ class AsimovOfSignal:
         value = np.where(np.isfinite(first.value), 0.0, -np.inf)
         return replace(first, nu=np.column_stack([first.nu, one]), value=value)
 
-    def find_starts(self, model: CountingModel, signals: np.ndarray) -> np.ndarray:
-        """(m, k) where fits without signal begin, found on the Asimov data of trial signals, the first of them zero."""
+    def find_starts(self, model: CountingModel, signals: np.ndarray) -> Starts:
+        """Where fits without signal begin, found on the Asimov data of trial signals, the first of them zero."""
         made = asimov(model, signals, self.first_fit(model, signals).nu)
-        return find_starts(model, np.zeros_like(signals), made)
+        return find_starts(model, np.zeros_like(signals), {"made": made})["made"]
 
 
-def fit_head(
-    model: CountingModel, x: np.ndarray, seen: Observation | AsimovOfSignal, starts: np.ndarray
-) -> CountingFit:
+def fit_head(model: CountingModel, x: np.ndarray, seen: Observation | AsimovOfSignal, starts: Starts) -> CountingFit:
     """The maxima over the nuisances of a data set of either kind, with gradient."""
     return seen.fit(model, x, starts) if isinstance(seen, AsimovOfSignal) else profile_from(model, x, seen, starts)
 

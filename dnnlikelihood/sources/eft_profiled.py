@@ -6,7 +6,7 @@ import numpy as np
 
 from .eft import Document, eft_model, recipe
 from .eft_counts import EftCounts
-from .profiled import ProfiledSource
+from .profiled import ProfiledSource, Starts
 
 __all__ = ["profiled_eft"]
 
@@ -26,7 +26,7 @@ def profiled_eft(document: Document = None, seed: int | None = None) -> Profiled
         nuisances=model.nuisances,
         model=counts,
         data={"logpdf": counts.observation},
-        starts={"logpdf": np.zeros((1, k))},
+        starts={"logpdf": Starts.always(np.zeros((1, k)))},
         constants={"logpdf": -0.5 * k * float(np.log(2 * np.pi))},
         reference=model.reference,
     )

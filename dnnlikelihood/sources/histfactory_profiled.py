@@ -14,9 +14,9 @@ The Asimov set of `expected` is that of nominal parameters, which is b_0 and a_0
 its likelihood is the one of `expected` by construction, and is not computed twice.
 
 Where several valleys of the nuisances compete, fits begin from several points (`starts`). Systematic variations are
-straight lines beyond one standard deviation, and pyhf lets them take a background below zero: there are maxima where a
-bin has fewer than no background events, and where a strong signal hides behind them. Such a maximum never counts
-against one without, however much higher it lies; it is the answer only where fits lead to no other.
+straight lines beyond one standard deviation, and pyhf lets them take a background below zero: there are many maxima
+where a bin has fewer than no background events, and a strong signal hides behind them. They count where the fit that
+begins at the maximum without signal leads there, as pyhf's would, and are not looked for.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from .asimov_signal import AsimovOfSignal, asimov
 from .histfactory_model import Model, compile_model
 from .histfactory_workspace import background_only, measurement_of, patched, regions, within_regions
 from .histfactory_yields import Yields
-from .profiled import ProfiledSource, profile_from
-from .starts import find_starts, share_starts
+from .profiled import ProfiledSource, Starts, profile_from
+from .starts import find_starts, random_places
 
 __all__ = ["profiled_histfactory"]
 
@@ -123,7 +123,7 @@ def _inputs(model: Model) -> ParameterSpace:
     )
 
 
-def _data(model: Model, yields: Yields) -> tuple[dict[str, Observation], dict[str, np.ndarray]]:
+def _data(model: Model, yields: Yields) -> tuple[dict[str, Observation], dict[str, Starts]]:
     """The data set of each head and where its fits begin."""
     observed = yields.observation
     expected = Observation(model.background, observed.means, observed.auxiliary)
@@ -134,15 +134,12 @@ def _data(model: Model, yields: Yields) -> tuple[dict[str, Observation], dict[st
             "Asimov set of `expected` is not `expected` itself"
         )
     signals = _trial_signals(model)
-    found = {"observed": find_starts(yields, signals, observed), "expected": find_starts(yields, signals, expected)}
-    starts = share_starts(found)
-    null = profile_from(yields, signals[:1] * 0.0, observed, starts["observed"], gradient=False)
+    null = profile_from(yields, signals[:1], observed, Starts.always(random_places(yields, SEED)), gradient=False)
     if not null.converged.all():
         raise LikelihoodError(f"the fit of the background to the observed counts failed ({null.status[0]})")
-    background = asimov(yields, np.zeros((1, len(model.bins))), null.nu).rows(0)
-    own = {"asimov_observed": find_starts(yields, signals, background)}
-    starts["asimov_observed"] = share_starts(own | found)["asimov_observed"]
-    return {"observed": observed, "expected": expected, "asimov_observed": background}, starts
+    background = asimov(yields, signals[:1], null.nu).rows(0)
+    data = {"observed": observed, "expected": expected, "asimov_observed": background}
+    return data, find_starts(yields, signals, data)
 
 
 def _trial_signals(model: Model) -> np.ndarray:
@@ -153,7 +150,7 @@ def _trial_signals(model: Model) -> np.ndarray:
     return np.concatenate([np.zeros((1, len(model.bins))), shapes * np.sqrt(model.observed + 1.0)])
 
 
-def _check_slope(model: Model, yields: Yields, seen: Observation, starts: np.ndarray) -> None:
+def _check_slope(model: Model, yields: Yields, seen: Observation, starts: Starts) -> None:
     """Raise LikelihoodError if no small signal makes a difference, in no bin."""
     bins = len(model.bins)
     signals = np.concatenate([np.zeros((1, bins)), SMALL * np.diag(np.minimum(model.background, seen.counts) + 1e-3)])

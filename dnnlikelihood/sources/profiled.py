@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PROFILED",
-    "SOUND",
     "ProfiledSource",
     "Sensible",
+    "Starts",
     "build_profiled",
     "challenge",
     "keep_better",
     "profile_from",
-    "rank",
+    "sensible",
     "try_other_sides",
 ]
 
@@ -39,8 +39,6 @@ PROFILED = {
     "histfactory": ("histfactory_profiled", "profiled_histfactory"),
 }
 """Where the sources of profiled likelihoods are: name -> module, function."""
-FAILED, SENSELESS, SOUND = 0, 1, 2
-"""What a fit is worth."""
 STEPS = 4, 4
 """Steps of a fit that challenges another, before it may be given up."""
 APART, MARGIN, PROMISE = 0.2, 0.05, 5.0
@@ -48,6 +46,21 @@ APART, MARGIN, PROMISE = 0.2, 0.05, 5.0
 and so many times what their last step promised."""
 ROUNDS, HIGHER = 3, 1e-7
 """Rounds in which fits try other sides, and nats by which one has to lead higher for the next."""
+
+
+@dataclass(frozen=True)
+class Starts:
+    """Where fits begin; the highest maximum counts."""
+
+    nu: np.ndarray
+    """(m, k)."""
+    cost: np.ndarray
+    """(m,) nats below the saturated log L from which on each is tried: most valleys are for signals that do not fit."""
+
+    @classmethod
+    def always(cls, nu: np.ndarray) -> Starts:
+        """(m, k) starts that all fits try."""
+        return cls(nu, np.zeros(len(nu)))
 
 
 @dataclass(frozen=True)
@@ -63,8 +76,8 @@ class ProfiledSource:
     model: CountingModel
     data: dict[str, Observation | AsimovOfSignal]
     """The data set of each head; of a plain density, that of "logpdf"."""
-    starts: dict[str, np.ndarray]
-    """(m, k) where the fits to each data set begin; the highest maximum counts."""
+    starts: dict[str, Starts]
+    """Where the fits to each data set begin."""
     constants: dict[str, float] = field(default_factory=dict)
     """Added to the log L of each head: what no nuisance changes, normalisations of constraints say; 0 if not given."""
     reference: str = ""
@@ -85,19 +98,17 @@ def build_profiled(name: str, arguments: Mapping[str, Any]) -> ProfiledSource:
         raise ConfigError(f"profiled source {name!r}: {error}") from error
 
 
-def profile_from(model: CountingModel, x: np.ndarray, seen: Observation, starts: np.ndarray, **run: Any) -> CountingFit:
-    """The highest of the maxima found from each start (m, k), row by row.
+def profile_from(model: CountingModel, x: np.ndarray, seen: Observation, starts: Starts, **run: Any) -> CountingFit:
+    """The highest of the maxima found from each start, row by row.
 
     From the first start every row goes to its maximum; from the others those that stay in another valley and are not
     clearly below. A model that knows where higher maxima may be says so, and fits begin there again. Where a model says
-    which maxima make sense, one that does not is never preferred to another: it remains only where no start leads to
-    one that does.
+    which maxima make sense, the others are not looked for: they count only where the first start leads to them.
     """
     seen = seen.each(len(x))
-    best = maximise_nuisances(model, x, seen, start=starts[0], **run)
-    every = np.arange(len(x))
-    for start in starts[1:]:
-        challenge(model, x, seen, best, every, np.broadcast_to(start, best.nu.shape), **run)
+    best = maximise_nuisances(model, x, seen, start=starts.nu[0], **run)
+    for nu, cost in zip(starts.nu[1:], starts.cost[1:], strict=True):
+        challenge(model, x, seen, best, np.flatnonzero(best.value <= -cost), nu, **run)
     try_other_sides(model, x, seen, best, **run)
     return best
 
@@ -111,7 +122,7 @@ def challenge(
     start: np.ndarray,
     **run: Any,
 ) -> None:
-    """Fits of some rows from starts (m, k), in place where they end higher than the best so far.
+    """Fits of some rows from other starts, in place where they end higher than the best so far.
 
     They begin with a few cheap steps; those that come to where the best is, or are clearly below, are given up.
 
@@ -121,7 +132,7 @@ def challenge(
         seen: with a row for each of them.
         best: of all rows.
         rows: (m,) those that are challenged.
-        start: (m, k).
+        start: (m, k) or (k,).
         **run: as of `maximise_nuisances`.
     """
     for steps in STEPS:
@@ -129,8 +140,7 @@ def challenge(
         rough = maximise_nuisances(_Straight(model), x[rows], seen.rows(rows), start=start, **short)
         apart = np.abs(rough.nu - best.nu[rows]).max(axis=1) > APART
         promised = np.where(np.isfinite(rough.value), MARGIN + PROMISE * rough.error, 0.0)
-        worth = rank(model, x[rows], best.rows(rows))
-        go_on = apart & ((rough.value + promised > best.value[rows]) | (worth < SOUND)) | (worth == FAILED)
+        go_on = apart & (rough.value + promised > best.value[rows]) | ~best.converged[rows]
         rows, start = rows[go_on], rough.nu[go_on]
         if not len(rows):
             return
@@ -139,13 +149,11 @@ def challenge(
 
 
 def keep_better(model: CountingModel, x: np.ndarray, best: CountingFit, rows: np.ndarray, found: CountingFit) -> None:
-    """Put fits that were found for some rows in place, where they are to be preferred.
-
-    Of two maxima that make no sense the known one remains: which of them lies highest is for no one to know.
-    """
+    """Put fits found for some rows in place: higher maxima that make sense, anything where there was none."""
     known = best.rows(rows)
-    new, old = rank(model, x[rows], found), rank(model, x[rows], known)
-    better = np.where(new == old, (new != SENSELESS) & (found.value > known.value), new > old)
+    higher = found.value > known.value
+    sound = found.converged & sensible(model, x[rows], found.nu)
+    better = np.where(known.converged, higher & sound, higher | found.converged)
     for name in CountingFit.__dataclass_fields__:
         getattr(best, name)[rows[better]] = getattr(found, name)[better]
 
@@ -188,10 +196,9 @@ class Sensible(Protocol):
         """(n, d), (n, k) -> (n,) bool."""
 
 
-def rank(model: CountingModel, x: np.ndarray, fit: CountingFit) -> np.ndarray:
-    """(n,) FAILED; SENSELESS: arrived at a maximum that makes no sense; or SOUND."""
-    sensible = model.sensible(x, fit.nu) if isinstance(model, Sensible) else np.ones(len(x), bool)
-    return np.where(fit.converged, np.where(sensible, SOUND, SENSELESS), FAILED)
+def sensible(model: CountingModel, x: np.ndarray, nu: np.ndarray) -> np.ndarray:
+    """(n,) bool: which nuisances (n, k) make sense; all of a model that does not say."""
+    return model.sensible(x, nu) if isinstance(model, Sensible) else np.ones(len(x), bool)
 
 
 class _Straight:

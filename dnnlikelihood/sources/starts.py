@@ -1,8 +1,9 @@
 """Where fits of a profiled likelihood begin, so that each finds the highest of several valleys.
 
-On trial signals every fit is begun at many places: the nominal nuisances and random draws; the highest then tries its
-other sides. Where one start reaches all of these maxima, it will do. Otherwise some of those that it misses are tried
-as the next start, and the one that brings most signals to their top is kept, until all are there.
+On trial signals every fit is begun at many places: the nominal nuisances and random draws. Then each tries where others
+ended, with other signals or other data, for valleys are of the experiment, and its other sides. Where one start reaches
+all of these maxima, it will do. Otherwise some of those that it misses are tried as the next start, and the one that
+brings most signals to their top is kept, until all are there.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from collections.abc import Mapping
 import numpy as np
 
 from ..statistics.counting import CountingFit, CountingModel, Observation, maximise_nuisances
-from .profiled import SOUND, challenge, keep_better, profile_from, rank, try_other_sides
+from .profiled import Starts, challenge, keep_better, profile_from, sensible, try_other_sides
 
-__all__ = ["find_starts", "share_starts"]
+__all__ = ["find_starts", "random_places"]
 
-DRAWS, SEED = 8, 1
+DRAWS = 8
 REACH, LEVELS = (0.4, 1.6), (0.02, 3.0)
 """Of random draws: standard deviations of the nuisances, and parts of where fits begin of free normalisations."""
 CLOSE, SHARE = 0.03, 0.002
@@ -24,68 +25,34 @@ CLOSE, SHARE = 0.03, 0.002
 the signal costs."""
 CANDIDATES = 6
 """Maxima that are tried as the next start."""
-ELSEWHERE = 0.3
-"""Standard deviations between starts, in some nuisance."""
 MOST = 8
 """Starts that are kept at most."""
+SOONER = 0.25
+"""A start is tried from such a part of the cost of the first trial signal that needs it."""
 
 
-def find_starts(model: CountingModel, signals: np.ndarray, seen: Observation) -> np.ndarray:
-    """(m, k) starts from which the highest maximum known of each trial signal (n, d) is reached; the first one is the
-    maximum of the first signal.
+def find_starts(model: CountingModel, signals: np.ndarray, data: Mapping[str, Observation]) -> dict[str, Starts]:
+    """For each data set, starts from which the highest maximum known of each trial signal is reached; the first one is
+    the maximum of the first signal.
 
     Args:
         model: the experiment.
         signals: (n, d) trial signals, the first of them zero.
-        seen: the data set, or one for each signal.
+        data: the data sets, each for all signals or with a row for each.
     """
-    seen, every = seen.each(len(signals)), np.arange(len(signals))
-    top = _search(model, signals, seen)
-    starts = top.nu[:1].copy()
-    best = profile_from(model, signals, seen, starts, gradient=False)
-    while len(starts) < MOST:
-        keep_better(model, signals, top, every, best)
-        missed = _missed(model, signals, top, best)
-        tried = top.nu[missed[np.linspace(0, len(missed) - 1, min(CANDIDATES, len(missed))).astype(int)]]
-        of_those = model, signals[missed], seen.rows(missed), top.rows(missed), best.rows(missed)
-        reached = [_reached(*of_those, start) for start in tried]
-        if not any(reached):
-            break
-        starts = np.concatenate([starts, tried[[int(np.argmax(reached))]]])
-        challenge(model, signals, seen, best, every, starts[-1], gradient=False)
-        try_other_sides(model, signals, seen, best, gradient=False)
-    return starts
+    rows = {name: seen.each(len(signals)) for name, seen in data.items()}
+    tops = {name: _search(model, signals, seen, i) for i, (name, seen) in enumerate(rows.items())}
+    every = np.arange(len(signals))
+    for name, top in tops.items():
+        for other in tops.values():
+            if other is not top:
+                challenge(model, signals, rows[name], top, every, other.nu, gradient=False)
+    return {name: _cover(model, signals, rows[name], top) for name, top in tops.items()}
 
 
-def share_starts(found: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The starts of each data set and those of all others that are somewhere else: valleys are of the experiment.
-
-    Args:
-        found: name of a data set -> (m, k).
-    """
-    shared = {}
-    for name, own in found.items():
-        kept = list(own)
-        for start in (start for other in found.values() for start in other):
-            if all(np.abs(start - known).max() > ELSEWHERE for known in kept):
-                kept.append(start)
-        shared[name] = np.stack(kept)
-    return shared
-
-
-def _search(model: CountingModel, signals: np.ndarray, seen: Observation) -> CountingFit:
-    """The highest maximum of each signal, begun wherever one may begin when nothing is known."""
-    first, *places = _places(model)
-    top = maximise_nuisances(model, signals, seen, start=first, gradient=False)
-    for place in places:
-        challenge(model, signals, seen, top, np.arange(len(signals)), place, gradient=False)
-    try_other_sides(model, signals, seen, top, gradient=False)
-    return top
-
-
-def _places(model: CountingModel) -> np.ndarray:
-    """(m, k) where to begin when nothing is known."""
-    rng = np.random.default_rng(SEED)
+def random_places(model: CountingModel, seed: int) -> np.ndarray:
+    """(m, k) where to begin when nothing is known: where the model begins, and draws."""
+    rng = np.random.default_rng(seed)
     precision = model.constraints.precision
     loose = np.flatnonzero((precision == 0) & (model.constraints.rate == 0))
     width = np.where(precision > 0, 1.0 / np.sqrt(np.where(precision > 0, precision, 1.0)), 0.3)
@@ -96,11 +63,45 @@ def _places(model: CountingModel) -> np.ndarray:
     return np.clip(np.concatenate([model.start[None], drawn]), model.lower, model.upper)
 
 
+def _search(model: CountingModel, signals: np.ndarray, seen: Observation, seed: int) -> CountingFit:
+    """The highest maximum of each signal, begun at random places and where others ended."""
+    every, places = np.arange(len(signals)), random_places(model, seed)
+    top = maximise_nuisances(model, signals, seen, start=places[0], gradient=False)
+    for place in places[1:]:
+        found = maximise_nuisances(model, signals, seen, start=place, gradient=False)
+        keep_better(model, signals, top, every, found)
+    for distance in 2 ** np.arange(int(np.log2(len(signals)))):
+        challenge(model, signals, seen, top, every, np.roll(top.nu, distance, axis=0), gradient=False)
+    try_other_sides(model, signals, seen, top, gradient=False)
+    return top
+
+
+def _cover(model: CountingModel, signals: np.ndarray, seen: Observation, top: CountingFit) -> Starts:
+    """As few starts as reach the tops of all signals."""
+    every = np.arange(len(signals))
+    nu, cost = [top.nu[0].copy()], [0.0]
+    best = profile_from(model, signals, seen, Starts.always(top.nu[:1]), gradient=False)
+    while len(nu) < MOST:
+        keep_better(model, signals, top, every, best)
+        missed = _missed(model, signals, top, best)
+        tried = top.nu[missed[np.linspace(0, len(missed) - 1, min(CANDIDATES, len(missed))).astype(int)]]
+        of_those = model, signals[missed], seen.rows(missed), top.rows(missed), best.rows(missed)
+        reached = [_reached(*of_those, start) for start in tried]
+        if not any(reached):
+            break
+        nu.append(tried[int(np.argmax(reached))].copy())
+        before = best.rows(missed)
+        challenge(model, signals, seen, best, every, nu[-1], gradient=False)
+        needed = best.value[missed] != before.value
+        cost.append(SOONER * max(0.0, -before.value[needed].max()))
+        try_other_sides(model, signals, seen, best, gradient=False)
+    return Starts(np.stack(nu), np.array(cost))
+
+
 def _missed(model: CountingModel, signals: np.ndarray, top: CountingFit, best: CountingFit) -> np.ndarray:
     """(m,) signals whose top the best fit does not reach, the worst ones first."""
     lack = top.value - best.value - CLOSE - SHARE * (top.value.max() - top.value)
-    lack[rank(model, signals, best) < SOUND] = np.inf
-    lack[rank(model, signals, top) < SOUND] = -np.inf
+    lack[~(top.converged & sensible(model, signals, top.nu))] = -np.inf
     order = np.argsort(-lack, kind="stable")
     return order[lack[order] > 0]
 

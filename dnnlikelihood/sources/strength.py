@@ -13,7 +13,7 @@ import numpy as np
 
 from ..statistics.counting import Constraints, CountingFit, CountingModel, Observation
 from .asimov_signal import AsimovOfSignal
-from .profiled import ProfiledSource, Sensible, profile_from
+from .profiled import ProfiledSource, Starts, profile_from, sensible
 
 __all__ = ["Strength", "maximise_along", "with_strength"]
 
@@ -65,9 +65,7 @@ class Strength:
 
     def sensible(self, x: np.ndarray, nu: np.ndarray) -> np.ndarray:
         """(n, d), (n, k + 1) -> (n,) bool, as the experiment says."""
-        if not isinstance(self.model, Sensible):
-            return np.ones(len(x), bool)
-        return self.model.sensible(nu[:, -1:] * x, nu[:, :-1])
+        return sensible(self.model, nu[:, -1:] * x, nu[:, :-1])
 
     def _slope(self, x: np.ndarray, nu: np.ndarray, signal: np.ndarray) -> np.ndarray:
         """(n, B, 1) d lambda / d mu."""
@@ -94,7 +92,7 @@ def maximise_along(
         if isinstance(seen, AsimovOfSignal):
             fits.append(seen.maximum(source.model, signals, 1.0 / unit))
             continue
-        starts = np.pad(source.starts[head], ((0, 0), (0, 1)))
+        starts = Starts.always(np.pad(source.starts[head].nu, ((0, 0), (0, 1))))
         fits.append(profile_from(model, signals * unit[:, None], with_strength(seen), starts, gradient=False))
     return fits, unit
 

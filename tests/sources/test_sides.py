@@ -4,35 +4,18 @@ import numpy as np
 import pytest
 
 pytest.importorskip("pyhf", reason="needs pip install 'dnnlikelihood[histfactory]'")
+from workspaces import two_sided_workspace
+
 from dnnlikelihood.profiled import ProfiledLikelihood
-from dnnlikelihood.sources.profiled import profile_from, try_other_sides
-from dnnlikelihood.sources.starts import share_starts
+from dnnlikelihood.sources.profiled import Starts, profile_from, try_other_sides
 from dnnlikelihood.statistics.counting import log_likelihood_at, maximise_nuisances
 
 GRID = np.linspace(-4.0, 4.0, 16_001)
 
 
-def two_sided():
-    """Up and down both add to the first bin; in the second they differ, so that either may be the better side."""
-    both = {"hi_data": [15.0, 33.0], "lo_data": [14.6, 27.0]}
-    background = {
-        "name": "background",
-        "data": [10.0, 30.0],
-        "modifiers": [{"name": "tune", "type": "histosys", "data": both}],
-    }
-    poi = {"name": "measurement", "config": {"poi": "mu", "parameters": []}}
-    document = {
-        "channels": [{"name": "SR", "samples": [background]}],
-        "observations": [{"name": "SR", "data": [17.0, 31.0]}],
-        "measurements": [poi],
-        "version": "1.0.0",
-    }
-    return ProfiledLikelihood.from_workspace(document)
-
-
 @pytest.fixture(scope="module")
 def likelihood():
-    return two_sided()
+    return ProfiledLikelihood.from_workspace(two_sided_workspace())
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +35,7 @@ def scanned(likelihood, signals, seen):
 def test_the_highest_maximum_is_found_from_either_side(likelihood, signals, begin):
     model, seen = likelihood.source.model, likelihood.source.data["observed"]
     deepest = scanned(likelihood, signals, seen)
-    fit = profile_from(model, signals, seen, np.array([[begin]]))
+    fit = profile_from(model, signals, seen, Starts.always(np.array([[begin]])))
     assert fit.converged.all()
     assert (fit.value > deepest - 1e-9).all()
     np.testing.assert_allclose(fit.value, deepest, atol=1e-5)
@@ -74,10 +57,3 @@ def test_nuisances_with_several_sides_are_recognised(likelihood):
     sides = likelihood.source.model.sides
     assert sides.column.tolist() == [0, 0, 0]
     np.testing.assert_allclose(sides.even[0], [4.8, 0.0], atol=1e-12)
-
-
-def test_every_head_has_the_starts_of_all_others():
-    found = {"a": np.array([[0.0, 1.0], [2.0, 1.0]]), "b": np.array([[0.1, 1.0], [0.0, -1.0]])}
-    shared = share_starts(found)
-    np.testing.assert_array_equal(shared["a"], [[0.0, 1.0], [2.0, 1.0], [0.0, -1.0]])
-    np.testing.assert_array_equal(shared["b"], [[0.1, 1.0], [0.0, -1.0], [2.0, 1.0]])

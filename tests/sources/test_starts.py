@@ -1,0 +1,121 @@
+"""Which maxima count and from where they are found: held against scans of the only nuisance of a search of two bins."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("pyhf", reason="needs pip install 'dnnlikelihood[histfactory]'")
+from workspaces import two_sided_workspace
+
+from dnnlikelihood.profiled import ProfiledLikelihood
+from dnnlikelihood.sources.profiled import Starts, profile_from
+from dnnlikelihood.sources.starts import find_starts
+from dnnlikelihood.statistics.counting import log_likelihood_at, maximise_nuisances
+
+LEFT, RIGHT = np.linspace(-5.0, 0.0, 20_001), np.linspace(0.0, 5.0, 20_001)
+LOST = np.array([[25.0, 0.0]])
+"""A signal whose fit prefers, if it may, fourteen background events fewer than none."""
+
+
+@pytest.fixture(scope="module")
+def likelihood():
+    """One nuisance takes away two events of ten on the one side, and eight a standard deviation on the other."""
+    falls = {"hi_data": [2.0, 30.0], "lo_data": [8.0, 30.0]}
+    background = {
+        "name": "background",
+        "data": [10.0, 30.0],
+        "modifiers": [{"name": "tune", "type": "histosys", "data": falls}],
+    }
+    return ProfiledLikelihood.from_workspace(
+        {
+            "channels": [{"name": "SR", "samples": [background]}],
+            "observations": [{"name": "SR", "data": [10.0, 30.0]}],
+            "measurements": [{"name": "measurement", "config": {"poi": "mu", "parameters": []}}],
+            "version": "1.0.0",
+        }
+    )
+
+
+def highest(likelihood, signal, nuisance):
+    """The highest log L of a scan, and where."""
+    values = log_likelihood_at(
+        likelihood.source.model,
+        np.repeat(signal, len(nuisance), axis=0),
+        nuisance[:, None],
+        likelihood.source.data["observed"],
+    )
+    return values.max(), nuisance[values.argmax()]
+
+
+def test_a_maximum_with_negative_background_is_not_looked_for(likelihood):
+    """Here it lies 7 nats higher than the one that makes sense."""
+    source = likelihood.source
+    sound, at = highest(likelihood, LOST, LEFT)
+    senseless, there = highest(likelihood, LOST, RIGHT)
+    assert senseless > sound + 5.0
+    assert 10.0 + 2.0 * at > 0 > 10.0 - 8.0 * there
+    fit = profile_from(source.model, LOST, source.data["observed"], Starts.always(np.array([[-1.0], [2.0]])))
+    assert fit.value[0] == pytest.approx(sound, abs=1e-6)
+    assert fit.nu[0, 0] == pytest.approx(at, abs=1e-3)
+
+
+def test_it_counts_where_the_first_start_leads(likelihood):
+    """So that log L is never below what a fit from the background's own maximum finds, as pyhf's does."""
+    source = likelihood.source
+    fit = profile_from(source.model, LOST, source.data["observed"], Starts.always(np.array([[2.0], [-1.0]])))
+    assert fit.converged.all()
+    assert fit.value[0] == pytest.approx(highest(likelihood, LOST, RIGHT)[0], abs=1e-6)
+
+
+def test_without_that_rule_the_higher_one_is_found(likelihood):
+    """The negative control: a fit alone knows no rule."""
+    seen = likelihood.source.data["observed"]
+    fit = maximise_nuisances(likelihood.source.model, LOST, seen, start=np.array([2.0]))
+    assert fit.converged.all()
+    assert fit.value[0] == pytest.approx(highest(likelihood, LOST, RIGHT)[0], abs=1e-6)
+
+
+def test_a_negative_background_is_no_label(likelihood):
+    """`fit` answers and says so; `label` refuses, so that no surrogate learns it."""
+    signals = np.array([[0.0, 0.0], [25.0, 0.0]])
+    fit, labels = likelihood.fit(signals), likelihood.label(signals)
+    assert fit.converged.all()
+    background = likelihood.source.model.expected(np.zeros((2, 2)), fit.nu[:, 0])
+    assert (background[:, 0] < 0).tolist() == [False, True]
+    assert fit.sensible.tolist() == [[True] * 3, [False] * 3]
+    assert labels.ok.tolist() == [True, False]
+    assert labels.reason.tolist() == ["", "a bin's background is negative at the maximum"]
+
+
+def test_starts_reach_what_a_scan_finds():
+    """Of signals unlike the trial ones, by a model that does not say where its other sides are."""
+    likelihood = ProfiledLikelihood.from_workspace(two_sided_workspace())
+    model, seen = _OneSided(likelihood.source.model), likelihood.source.data["observed"]
+    rng = np.random.default_rng(5)
+    trial = np.concatenate([np.zeros((1, 2)), rng.uniform(0.0, 8.0, (40, 2))])
+    starts = find_starts(model, trial, {"observed": seen})["observed"]
+    signals = rng.uniform(0.0, 6.0, (60, 2))
+    grid = np.linspace(-5.0, 5.0, 20_001)
+    scanned = np.array([highest(likelihood, signal[None], grid)[0] for signal in signals])
+    fit, first = (profile_from(model, signals, seen, s, gradient=False) for s in (starts, Starts.always(starts.nu[:1])))
+    np.testing.assert_allclose(fit.value, scanned, atol=1e-5)
+    assert (first.value < scanned - 0.01).any()
+
+
+def test_starts_are_tried_from_their_cost_on(likelihood):
+    """What only the second start finds is found for signals that cost so much, and not for those that cost less."""
+    model, seen, signal = likelihood.source.model, likelihood.source.data["observed"], np.array([[4.0, 0.0]])
+    left, right = (highest(likelihood, signal, side)[0] for side in (LEFT, RIGHT))
+    assert right > left + 0.1
+    for least, value in ((-left - 0.01, right), (-left + 0.01, left)):
+        starts = Starts(np.array([[-1.0], [1.0]]), np.array([0.0, least]))
+        fit = profile_from(_OneSided(model), signal, seen, starts, gradient=False)
+        assert fit.value[0] == pytest.approx(value, abs=1e-6)
+
+
+class _OneSided:
+    """A model that does not say where its other sides are."""
+
+    def __init__(self, model):
+        for name in ("observation", "constraints", "start", "lower", "upper", "hold", "expected", "jacobian"):
+            setattr(self, name, getattr(model, name))
+        self.inputs_jacobian, self.sensible = model.inputs_jacobian, model.sensible
