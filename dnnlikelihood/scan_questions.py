@@ -5,9 +5,10 @@ r"""The questions about densities with several valleys that `Inference` answers:
 
 Thresholds are those of chi^2 with as many degrees of freedom as parameters are scanned: 1.00 and 3.84 for one at 68.27
 and 95 %, 2.30 and 5.99 for two. Every climb is of second order and keeps to its own valley, so that a handful of starts
-a point, the known valleys, is enough where each valley of a profile leads to one of the density. Some do not:
-`search="multistart"` gives every point starts of its own, which descend together on sum ln(delta_nll + c). It is these
-starts that find more, not the transformed sum: without the logarithm they arrive as well.
+a point, the known valleys, is enough where each valley of a profile leads to one of the density. Some do not: so five
+points of a scan have starts of their own, which descend together on sum ln(delta_nll + c), and what they find spreads;
+with `search="multistart"` every point has. It is these starts that find more, not the transformed sum: without the
+logarithm they arrive as well.
 """
 
 from __future__ import annotations
@@ -86,10 +87,12 @@ class ScanQuestions(Asked):
             at: where they are frozen: a point (d,), a mapping from all names, or one number for all; the best fit if
                 None.
             n_points: along each axis, if `axes` is None.
-            search: of a profiled scan. "valleys" climbs from the known valleys and from what neighbours found;
-                "multistart" also gives every point `n_starts` starts of its own, seven times the work, and finds
-                valleys that the others have only where the scanned ones are held.
-            n_starts: climbs that look for valleys, if `valleys` has not been asked before; starts of each point.
+            search: of a profiled scan. "valleys" climbs from the known valleys and from what neighbours found, at five
+                points along each axis also from `n_starts` starts of their own, which find valleys that the others
+                have only where the scanned ones are held. "multistart" gives every point such starts, five times the
+                work, for valleys that open and close between the five.
+            n_starts: climbs that look for valleys, if `valleys` has not been asked before; starts of each point that
+                has its own.
             progress: show a bar on a terminal.
 
         Returns:

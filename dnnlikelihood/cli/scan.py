@@ -46,9 +46,9 @@ OWN, BESIDE = "scan", "beside"
               "drawn beside it.")  # fmt: skip
 @click.option("--points", "n_points", type=click.IntRange(2, 2000), help="Along each parameter.  [default: 81, or 101]")
 @click.option("--search", type=click.Choice(["valleys", "multistart"]), default="valleys", show_default=True,
-              help="Of a profiled scan: from known valleys, or from starts of each point's own too.")  # fmt: skip
+              help="Of a profiled scan: five points along each axis have starts of their own, or all.")  # fmt: skip
 @click.option("--starts", "n_starts", type=click.IntRange(1, 100_000), default=64, show_default=True,
-              help="Climbs that look for valleys; with --search multistart, starts of each point.")  # fmt: skip
+              help="Climbs that look for valleys; starts of each point that has its own.")  # fmt: skip
 @click.option(
     "--level", "levels", type=click.FloatRange(0, 1, min_open=True, max_open=True), multiple=True,
     default=(0.6827, 0.95), show_default=True, help="Of confidence; may be given several times.",

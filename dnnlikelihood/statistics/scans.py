@@ -9,8 +9,9 @@ spread over the grid as far as they win. Finer grids follow, each between the la
 interpolation of its neighbours' solutions, or at the best of them where they lie in different valleys, and needs two or
 three steps with a neighbour's curvature (`polish`). So a grid of 300 x 300 costs little more than its evaluations.
 
-What is a valley where one parameter is held need not be one of the whole density, and then no known valley leads there:
-with `search="multistart"` every point of the first grid also descends from starts of its own (`multistart`).
+What is a valley where one parameter is held need not be one of the whole density, and then no known valley leads there.
+So a few points of the first grid, its corners among them, also descend from starts of their own (`multistart`), and
+neighbours carry what they find; with `search="multistart"` every point of the first grid does.
 """
 
 from __future__ import annotations
@@ -33,11 +34,13 @@ from .valleys import climb, held_maxima, valleys
 __all__ = ["Search", "frozen_scan", "profiled_scan"]
 
 Search = Literal["valleys", "multistart"]
-"""Where points of a first grid begin: at the known valleys, or at starts of their own besides."""
+"""Which points of a first grid have starts of their own, besides the known valleys: a few, or all."""
 COARSE = 25
 """Points of the first grid along each of two axes."""
 TRIED = 6
 """Starts that a point of the first grid climbs from: the best of those that the valleys offer."""
+SCOUTS = 5
+"""Points along each axis of the first grid that have starts of their own in any case."""
 ROUNDS = 30
 """Of neighbours trying each other's solutions; each carries a valley one point further."""
 SAME = 1e-3
@@ -147,8 +150,8 @@ def profiled_scan(
         names: one or two scanned parameters.
         axes: (n,) ascending values of the one, or a pair of such arrays.
         known: valleys of the density; searched for if None.
-        search: "valleys", or "multistart": every point of the first grid has starts of its own besides.
-        n_starts: climbs of the search for valleys; starts of each point.
+        search: "valleys", or "multistart": every point of the first grid has starts of its own, not only a few.
+        n_starts: climbs of the search for valleys; starts of each point that has its own.
         seed: of both.
         progress: show a bar on a terminal.
 
@@ -166,9 +169,10 @@ def profiled_scan(
     labels, values = _axes(density, names, axes)
     known = known or valleys(density, n_starts, seed=seed)
     scan = _Grid(density, labels, values)
-    own = scan.descend(known, n_starts, seed, progress=progress) if search == "multistart" else None
+    scouts = scan.nodes() if search == "multistart" else scan.nodes(SCOUTS)
+    own = scan.descend(scouts, known, n_starts, seed, progress=progress)
     with progress_bar(f"profile of {', '.join(labels)}", int(np.prod([len(a) for a in values])), shown=progress) as on:
-        scan.begin(known, own, on)
+        scan.begin(known, scouts, own, on)
         while scan.refine(on):
             pass
     best = maximum(density, known.theta[:1])
@@ -231,26 +235,28 @@ class _Grid:
         lower[:, self.columns] = upper[:, self.columns] = start[:, self.columns]
         return climb(self.density, start, lower, upper, tolerance=TOLERANCE)
 
-    def _nodes(self) -> np.ndarray:
-        """(n, k) indices of all points of the grid that is solved now."""
-        return _grid([line.astype(float) for line in self._lines(self.stride)]).astype(int)
+    def nodes(self, most: int | None = None) -> np.ndarray:
+        """(n, k) indices of all points of the grid that is solved now, or of at most so many along each axis."""
+        lines = self._lines(self.stride)
+        if most is not None:
+            lines = [line[np.unique(np.linspace(0, len(line) - 1, most).round().astype(int))] for line in lines]
+        return _grid([line.astype(float) for line in lines]).astype(int)
 
-    def descend(self, known: Valleys, n_starts: int, seed: int, *, progress: bool) -> Fit:
-        """The first grid, solved from starts of each point's own."""
-        points = np.stack([axis[index] for axis, index in zip(self.axes, self._nodes().T, strict=True)], axis=1)
+    def descend(self, nodes: np.ndarray, known: Valleys, n_starts: int, seed: int, *, progress: bool) -> Fit:
+        """Solutions at some nodes from starts of each one's own."""
+        points = np.stack([axis[index] for axis, index in zip(self.axes, nodes.T, strict=True)], axis=1)
         options: dict[str, Any] = {"seed": seed, "tolerance": TOLERANCE, "progress": progress}
         options["label"] = f"descents in {', '.join(self.labels)}"
         return multistart_maxima(self.density, points, self.columns, known.theta[0], n_starts, **options)
 
-    def begin(self, known: Valleys, own: Fit | None, advance: Any) -> None:
-        """Solve the first grid from every valley, take over what is higher, then let neighbours teach each other."""
-        nodes = self._nodes()
+    def begin(self, known: Valleys, scouts: np.ndarray, own: Fit, advance: Any) -> None:
+        """Solve the first grid from every valley, take over what scouts found, then let neighbours teach each other."""
+        nodes = self.nodes()
         offered = np.concatenate([np.tile(known.theta, (len(nodes), 1, 1)), self._tangents(nodes, known)], axis=1)
         held = np.zeros((len(nodes), len(self.lower)), bool)
         held[:, self.columns] = True
         self._keep(nodes, held_maxima(self.density, self._at(nodes, offered), held, TRIED, tolerance=TOLERANCE))
-        if own is not None:
-            self._keep(nodes, own)
+        self._keep(scouts, own)
         _answered(self.value, self.labels, _grid(self.axes))
         self._spread(nodes)
         advance(len(nodes))
@@ -313,7 +319,7 @@ class _Grid:
         if self.stride == 1:
             return False
         coarse, self.stride = self._lines(self.stride), self.stride // 2
-        nodes = self._nodes()
+        nodes = self.nodes()
         new = nodes[~np.logical_and.reduce([np.isin(nodes[:, k], line) for k, line in enumerate(coarse)])]
         if not self.curved or np.prod([len(line) for line in coarse]) <= CURVED:
             self._bend(coarse)
