@@ -41,8 +41,6 @@ TRIED = 6
 """Starts that a point of the first grid climbs from: the best of those that the valleys offer."""
 SCOUTS = 5
 """Points along each axis of the first grid that have starts of their own in any case."""
-ROUNDS = 30
-"""Of neighbours trying each other's solutions; each carries a valley one point further."""
 SAME = 1e-3
 """Of the spread of all solutions: two that are nearer are one."""
 JUMP = 4.0
@@ -276,12 +274,15 @@ class _Grid:
         return moved
 
     def _spread(self, nodes: np.ndarray, least: float = SAME) -> None:
-        """Every node tries its neighbours' solutions that are at least so far from its own, while that improves any."""
-        stride = self._lines_of(nodes)
+        """Every node tries its neighbours' solutions that are at least so far from its own, while that improves any.
+
+        A round carries a valley one point further: as many are enough as lie between opposite corners of the grid.
+        """
+        lines = self._lines_of(nodes)
         active = nodes
-        for _ in range(ROUNDS):
+        for _ in range(sum(len(line) for line in lines)):
             improved = []
-            for near in self._neighbours(active, stride):
+            for near in self._neighbours(active, lines):
                 known = np.isfinite(self.value[tuple(near.T)])
                 start = self._at(active[known], self.theta[tuple(near[known].T)])
                 here = tuple(active[known].T)
@@ -293,7 +294,7 @@ class _Grid:
             changed = np.unique(np.concatenate(improved), axis=0) if improved else nodes[:0]
             if not len(changed):
                 break
-            active = np.unique(np.concatenate(list(self._neighbours(changed, stride))), axis=0)
+            active = np.unique(np.concatenate(list(self._neighbours(changed, lines))), axis=0)
 
     def _scale(self) -> np.ndarray:
         """(d,) spread of the solutions: what counts as another one."""

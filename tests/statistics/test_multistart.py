@@ -124,18 +124,47 @@ def cusp(theta):
     return value, -6 * np.stack([-(b**2) / 2 - b / 2 + 1.2 * a, b**3 - a * b + 1 - a / 2], axis=1)
 
 
-def test_a_valley_that_no_maximum_leads_to():
-    space = ParameterSpace(tuple(Parameter(name=n, role="poi", bounds=(-4.0, 4.0)) for n in "ab"))
-    density = Likelihood(lambda t: cusp(t)[0], space, gradient=lambda t: cusp(t)[1])
-    a, b = np.linspace(-1, 4, 41), np.linspace(-4, 4, 8001)
-    brute = np.array([cusp(np.stack([np.full_like(b, x), b], axis=1))[0].max() for x in a])
-    for how in ("valleys", "multistart"):
-        found = profiled_scan(density, "a", a, search=how, n_starts=16)
-        np.testing.assert_allclose(found.profiled_logpdf, brute, atol=1e-4)
-    known = valleys(density, 32)
+def with_cusp():
+    """The cusp in (a, b), and a Gaussian in c; and the profile of a, by brute force over b."""
+    space = ParameterSpace(tuple(Parameter(name=n, role="poi", bounds=(-4.0, 4.0)) for n in "abc"))
+
+    def logpdf_and_grad(theta):
+        value, grad = cusp(theta[:, :2])
+        return value - 0.5 * theta[:, 2] ** 2, np.concatenate([grad, -theta[:, 2:]], axis=1)
+
+    def brute(a):
+        b = np.linspace(-4, 4, 8001)
+        return np.array([cusp(np.stack([np.full_like(b, x), b], axis=1))[0].max() for x in a])
+
+    return Likelihood(lambda t: logpdf_and_grad(t)[0], space, gradient=lambda t: logpdf_and_grad(t)[1]), brute
+
+
+@pytest.mark.parametrize("search", ["valleys", "multistart"])
+def test_a_valley_that_no_maximum_leads_to(search):
+    density, brute = with_cusp()
+    a, c = np.linspace(-1, 4, 41), np.linspace(-2, 2, 31)
+    line = profiled_scan(density, "a", a, search=search, n_starts=16)
+    np.testing.assert_allclose(line.profiled_logpdf, brute(a), atol=1e-4)
+    plane = profiled_scan(density, ("a", "c"), (a, c), search=search, n_starts=16)
+    exact = brute(a)[:, None] - 0.5 * c**2
+    np.testing.assert_allclose(plane.profiled_logpdf.reshape(41, 31), exact, atol=1e-4)
+
+
+def test_what_few_points_find_reaches_all_others_of_a_fine_scan():
+    density, brute = with_cusp()
+    a = np.linspace(-1, 4, 601)
+    scan = profiled_scan(density, "a", a, n_starts=16)
+    np.testing.assert_allclose(scan.profiled_logpdf, brute(a), atol=1e-4)
+
+
+def test_from_known_valleys_alone_it_is_missed():
+    """A negative control: one maximum, and its profile follows it to where another valley lies far deeper."""
+    density, brute = with_cusp()
+    a, known = np.linspace(-1, 4, 41), valleys(density, 32)
     assert len(known.theta) == 1
-    alone = profile(density, "a", a, starts=known.theta)
-    assert (brute - alone.profiled_logpdf)[-1] > 20, "a negative control: from the known maximum alone it is missed"
+    missed = brute(a) - profile(density, "a", a, starts=known.theta).profiled_logpdf
+    assert missed[a < 1].max() < 1e-4
+    assert missed[-1] > 20
 
 
 def test_scans_are_the_same_and_a_plane_is_refined_between_the_descents():
