@@ -37,12 +37,12 @@ from .histfactory_model import Model, compile_model
 from .histfactory_workspace import background_only, measurement_of, patched, regions, within_regions
 from .histfactory_yields import Yields
 from .profiled import ProfiledSource, Starts, profile_from
-from .starts import find_starts, random_places
+from .starts import find_starts
 
 __all__ = ["profiled_histfactory"]
 
-SIGNALS, STRONGEST, SEED = 96, 25.0, 1
-"""Trial signals, on which starts of fits are found, the strongest of them, and their seed."""
+SIGNALS, STRONGEST, SEED = 128, (5.0, 25.0), 1
+"""Trial signals, on which starts of fits are found, the strongest of either half of them, and their seed."""
 SMALL, FLAT = 0.25, 1e-6
 """A signal of such a part of what is expected and seen in a bin has to change log L by so many nats in some bin."""
 
@@ -134,19 +134,21 @@ def _data(model: Model, yields: Yields) -> tuple[dict[str, Observation], dict[st
             "Asimov set of `expected` is not `expected` itself"
         )
     signals = _trial_signals(model)
-    null = profile_from(yields, signals[:1], observed, Starts.always(random_places(yields, SEED)), gradient=False)
+    data = {"observed": observed, "expected": expected}
+    starts = find_starts(yields, signals, data)
+    null = profile_from(yields, signals[:1], observed, starts["observed"], gradient=False)
     if not null.converged.all():
         raise LikelihoodError(f"the fit of the background to the observed counts failed ({null.status[0]})")
-    background = asimov(yields, signals[:1], null.nu).rows(0)
-    data = {"observed": observed, "expected": expected, "asimov_observed": background}
-    return data, find_starts(yields, signals, data)
+    background = {"asimov_observed": asimov(yields, signals[:1], null.nu).rows(0)}
+    return data | background, starts | find_starts(yields, signals, background, list(starts.values()))
 
 
 def _trial_signals(model: Model) -> np.ndarray:
-    """(1 + SIGNALS, B) none, then signals that fill one bin or several, of up to STRONGEST standard deviations."""
+    """(1 + SIGNALS, B) none, then signals that fill one bin or several, of so many standard deviations."""
     rng = np.random.default_rng(SEED)
     shapes = rng.gamma(0.3, size=(SIGNALS, len(model.bins))) + 1e-9
-    shapes *= rng.uniform(size=(SIGNALS, 1)) * STRONGEST / np.sqrt((shapes**2).sum(axis=1, keepdims=True))
+    strength = rng.uniform(size=(SIGNALS, 1)) * np.resize(STRONGEST, (SIGNALS, 1))
+    shapes *= strength / np.sqrt((shapes**2).sum(axis=1, keepdims=True))
     return np.concatenate([np.zeros((1, len(model.bins))), shapes * np.sqrt(model.observed + 1.0)])
 
 

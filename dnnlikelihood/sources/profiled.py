@@ -41,7 +41,7 @@ PROFILED = {
 """Where the sources of profiled likelihoods are: name -> module, function."""
 STEPS = 4, 4
 """Steps of a fit that challenges another, before it may be given up."""
-APART, MARGIN, PROMISE = 0.2, 0.05, 5.0
+APART, MARGIN, PROMISE = 0.2, 0.15, 5.0
 """Challengers go on that are further than this from the maximum in some nuisance, and below it by at most so many nats
 and so many times what their last step promised."""
 ROUNDS, HIGHER = 3, 1e-7

@@ -8,14 +8,14 @@ brings most signals to their top is kept, until all are there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from ..statistics.counting import CountingFit, CountingModel, Observation, maximise_nuisances
 from .profiled import Starts, challenge, keep_better, profile_from, sensible, try_other_sides
 
-__all__ = ["find_starts", "random_places"]
+__all__ = ["find_starts"]
 
 DRAWS = 8
 REACH, LEVELS = (0.4, 1.6), (0.02, 3.0)
@@ -31,7 +31,9 @@ SOONER = 0.25
 """A start is tried from such a part of the cost of the first trial signal that needs it."""
 
 
-def find_starts(model: CountingModel, signals: np.ndarray, data: Mapping[str, Observation]) -> dict[str, Starts]:
+def find_starts(
+    model: CountingModel, signals: np.ndarray, data: Mapping[str, Observation], known: Sequence[Starts] = ()
+) -> dict[str, Starts]:
     """For each data set, starts from which the highest maximum known of each trial signal is reached; the first one is
     the maximum of the first signal.
 
@@ -39,9 +41,12 @@ def find_starts(model: CountingModel, signals: np.ndarray, data: Mapping[str, Ob
         model: the experiment.
         signals: (n, d) trial signals, the first of them zero.
         data: the data sets, each for all signals or with a row for each.
+        known: what was found with other data.
     """
     rows = {name: seen.each(len(signals)) for name, seen in data.items()}
-    tops = {name: _search(model, signals, seen, i) for i, (name, seen) in enumerate(rows.items())}
+    found = [start.nu for start in known]
+    places = {name: np.concatenate([_random_places(model, i), *found]) for i, name in enumerate(rows)}
+    tops = {name: _search(model, signals, seen, places[name]) for name, seen in rows.items()}
     every = np.arange(len(signals))
     for name, top in tops.items():
         for other in tops.values():
@@ -50,7 +55,7 @@ def find_starts(model: CountingModel, signals: np.ndarray, data: Mapping[str, Ob
     return {name: _cover(model, signals, rows[name], top) for name, top in tops.items()}
 
 
-def random_places(model: CountingModel, seed: int) -> np.ndarray:
+def _random_places(model: CountingModel, seed: int) -> np.ndarray:
     """(m, k) where to begin when nothing is known: where the model begins, and draws."""
     rng = np.random.default_rng(seed)
     precision = model.constraints.precision
@@ -63,9 +68,9 @@ def random_places(model: CountingModel, seed: int) -> np.ndarray:
     return np.clip(np.concatenate([model.start[None], drawn]), model.lower, model.upper)
 
 
-def _search(model: CountingModel, signals: np.ndarray, seen: Observation, seed: int) -> CountingFit:
-    """The highest maximum of each signal, begun at random places and where others ended."""
-    every, places = np.arange(len(signals)), random_places(model, seed)
+def _search(model: CountingModel, signals: np.ndarray, seen: Observation, places: np.ndarray) -> CountingFit:
+    """The highest maximum of each signal, begun at each of the places (m, k) and where others ended."""
+    every = np.arange(len(signals))
     top = maximise_nuisances(model, signals, seen, start=places[0], gradient=False)
     for place in places[1:]:
         found = maximise_nuisances(model, signals, seen, start=place, gradient=False)
