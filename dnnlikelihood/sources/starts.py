@@ -28,7 +28,7 @@ CANDIDATES = 6
 MOST = 8
 """Starts that are kept at most."""
 SOONER = 0.25
-"""A start is tried from such a part of the cost of the first trial signal that needs it."""
+"""A start is tried from such a part of the cost of the first trial signal that needs it, above that of no signal."""
 
 
 def find_starts(
@@ -98,7 +98,8 @@ def _cover(model: CountingModel, signals: np.ndarray, seen: Observation, top: Co
         before = best.rows(missed)
         challenge(model, signals, seen, best, every, nu[-1], gradient=False)
         needed = best.value[missed] != before.value
-        cost.append(SOONER * max(0.0, -before.value[needed].max()))
+        least, without = -before.value[needed].max(), -best.value[0]
+        cost.append(min(least, without + SOONER * (least - without)))
         try_other_sides(model, signals, seen, best, gradient=False)
     return Starts(np.stack(nu), np.array(cost))
 
