@@ -232,6 +232,8 @@ class Inference(SignalQuestions, ScanQuestions):
     def profile(self, names: str | Sequence[str], points: Any, *, progress: bool = True) -> ProfileScan:
         """`logpdf` maximised over all other parameters at each point, with a status each.
 
+        It follows the valley of the best fit, and neighbours; a density with several valleys is for `scan`.
+
         Args:
             names: one parameter or several.
             points: (n,) or (n, k) their values.
@@ -273,6 +275,8 @@ class Inference(SignalQuestions, ScanQuestions):
 
     def interval(self, name: str, level: float, *, progress: bool = True) -> tuple[Interval, ...]:
         """Where t_mu is below its asymptotic threshold; the scan range finds itself. An end of the range is open.
+
+        Along one valley, as `profile`; `intervals` looks for all.
 
         Raises:
             DomainError: a level outside (0, 1), or as for `tmu`.

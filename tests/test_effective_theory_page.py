@@ -34,3 +34,11 @@ def test_its_python_runs_and_finds_the_hidden_valley(monkeypatch):
     assert found.tmu[-1] < 6.7
     edge = inference.intervals("ctG", (0.95,), progress=False)[0.95][-1].high
     assert edge == pytest.approx(1.31, abs=0.005), "as the page says, and not 1.23"
+
+
+@pytest.mark.skipif(not MODEL.exists(), reason="needs saved_models/eft_sixteen")
+def test_a_coarse_scan_finds_what_a_fine_one_does():
+    """From point to point a valley may rise by more than what parts it from its rival."""
+    inference = dl.Inference(dl.open(MODEL, outside="-inf"))
+    coarse, fine = (inference.scan("cpQM", n_points=n, progress=False) for n in (21, 81))
+    np.testing.assert_allclose(coarse.profiled_logpdf, fine.profiled_logpdf[::4], atol=1e-3)

@@ -28,7 +28,7 @@ from ..results import Fit, ProfileScan, Valleys
 from .curvature import Dense
 from .multistart import multistart_maxima
 from .polish import polish
-from .profile import PROMISING, limits, maximum
+from .profile import limits, maximum
 from .valleys import climb, held_maxima, valleys
 
 __all__ = ["Search", "frozen_scan", "profiled_scan"]
@@ -41,6 +41,8 @@ TRIED = 6
 """Starts that a point of the first grid climbs from: the best of those that the valleys offer."""
 SCOUTS = 5
 """Points along each axis of the first grid that have starts of their own in any case."""
+PROMISING = 5.0
+"""A neighbour's solution is tried where, moved over, it lies at most so many nats below the point's own."""
 SAME = 1e-3
 """Of the spread of all solutions: two that are nearer are one."""
 JUMP = 4.0
