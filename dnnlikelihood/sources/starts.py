@@ -106,7 +106,7 @@ def _cover(model: CountingModel, signals: np.ndarray, seen: Observation, top: Co
 
 def _missed(model: CountingModel, signals: np.ndarray, top: CountingFit, best: CountingFit) -> np.ndarray:
     """(m,) signals whose top the best fit does not reach, the worst ones first."""
-    lack = top.value - best.value - CLOSE - SHARE * (top.value.max() - top.value)
+    lack = top.value - best.value - CLOSE + SHARE * top.value
     lack[~(top.converged & sensible(model, signals, top.nu))] = -np.inf
     order = np.argsort(-lack, kind="stable")
     return order[lack[order] > 0]
