@@ -60,7 +60,9 @@ def test_its_tables_are_the_results():
     assert check.returncode == 0, check.stderr
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/recipe.md", "docs/benchmarks.md", "docs/searches.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "CONTRIBUTING.md", "docs/recipe.md", "docs/benchmarks.md", "docs/searches.md"]
+)
 def test_its_links_lead_somewhere(page):
     text = (ROOT / page).read_text("utf-8")
     for target in re.findall(r"\]\(([^)#]+)", text):
