@@ -37,7 +37,7 @@ __all__ = ["ProfiledFit", "ProfiledLikelihood"]
 
 BLOCK = 512
 """Rows of a batch that one worker fits at a time."""
-NEGATIVE = "a bin's background is negative at the maximum"
+NEGATIVE = "negative background"
 PLAIN = "logpdf"
 """The name of the data of a density without heads."""
 

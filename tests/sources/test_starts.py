@@ -83,7 +83,7 @@ def test_a_negative_background_is_no_label(likelihood):
     assert (background[:, 0] < 0).tolist() == [False, True]
     assert fit.sensible.tolist() == [[True] * 3, [False] * 3]
     assert labels.ok.tolist() == [True, False]
-    assert labels.reason.tolist() == ["", "a bin's background is negative at the maximum"]
+    assert labels.reason.tolist() == ["", "negative background"]
 
 
 def test_starts_reach_what_a_scan_finds():
