@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .asked import Asked
-from .errors import ConfigError, ParameterError
+from .errors import ConfigError, ParameterError, ShapeError
 from .results import Interval, ProfileScan, Valleys
 
 if TYPE_CHECKING:
@@ -99,9 +99,9 @@ class ScanQuestions(Asked):
             ProfileScan over the grid (all combinations, the last axis fastest). Its `tmu` counts from the best fit.
 
         Raises:
-            ConfigError: an unknown search, or one where the others are frozen.
+            ConfigError: an unknown search, one where the others are frozen, or no starts.
             ParameterError: names that are unknown, or values outside the range of their parameter.
-            ShapeError: values that do not ascend.
+            ShapeError: values that do not ascend, or less than two.
         """
         from .statistics.scans import frozen_scan, profiled_scan
 
@@ -202,7 +202,10 @@ class ScanQuestions(Asked):
         for label, column in zip(labels, columns, strict=True):
             if not np.isfinite([low[column], high[column]]).all():
                 raise ParameterError(f"{label!r} has no finite range; give the values to scan")
-        axes = [np.linspace(low[c], high[c], n_points or POINTS.get(len(labels), 2)) for c in columns]
+        n = POINTS.get(len(labels), 2) if n_points is None else n_points
+        if not isinstance(n, int | np.integer) or n < 2:
+            raise ShapeError(f"a scan needs a whole number n_points >= 2, got {n!r}")
+        axes = [np.linspace(low[c], high[c], n) for c in columns]
         return axes[0] if len(axes) == 1 else axes
 
     def _frozen(self, at: Any) -> Any:

@@ -145,6 +145,9 @@ def test_bad_questions_are_refused():
         inference.scan(("c", "x", "c"), [np.linspace(0, 1, 3)] * 3, progress=False)
     with pytest.raises(ShapeError, match="ascending"):
         inference.scan("c", [1.0, 0.0], progress=False)
+    for n in (0, 1, -1, 1.5):
+        with pytest.raises(ShapeError, match="n_points >= 2"):
+            inference.scan("c", n_points=n, progress=False)
 
 
 class Unsure(Likelihood):

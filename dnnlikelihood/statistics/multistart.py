@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..config import require
 from ..protocols import LogDensity
 from ..results import Fit
 from .blocks import blocks
@@ -88,9 +89,13 @@ def descend(
     """(n, d) the highest points that the descent of F from `start` (n, d) saw, a row each, `columns` held.
 
     Rows that begin outside the support stay where they are. `offset` is c in nats, `best` (d,) as above.
+
+    Raises:
+        ConfigError: c is not positive.
     """
     from scipy.optimize import Bounds, minimize
 
+    require(0 < offset < np.inf, f"the offset c must be positive and finite, got {offset!r}")
     lower, upper = limits(density)
     seen = np.clip(start, lower, upper)
     value, top = density.logpdf(seen), float(density.logpdf(best[None])[0])

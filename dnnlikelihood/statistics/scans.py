@@ -17,6 +17,7 @@ neighbours carry what they find; with `search="multistart"` every point of the f
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -57,7 +58,8 @@ def _axes(density: LogDensity, names: str | Sequence[str], axes: Any) -> tuple[t
     labels = (names,) if isinstance(names, str) else tuple(names)
     if len(labels) not in (1, 2) or len(set(labels)) < len(labels):
         raise ParameterError(f"a scan is of one parameter or two different ones, not of {list(labels)}")
-    given = [axes] if len(labels) == 1 and np.ndim(axes[0]) == 0 else list(axes)
+    plain = np.isscalar(axes) or (len(labels) == 1 and not (len(axes) and np.ndim(axes[0])))
+    given = [axes] if plain else list(axes)
     values = [np.asarray(a, float) for a in given]
     ascending = all(a.ndim == 1 and len(a) > 1 and np.isfinite(a).all() and (np.diff(a) > 0).all() for a in values)
     if len(values) != len(labels) or not ascending:
@@ -159,7 +161,7 @@ def profiled_scan(
         ProfileScan over the grid (all combinations, the last axis fastest), with the highest maximum known as best fit.
 
     Raises:
-        ConfigError: no such search.
+        ConfigError: no such search, or no starts.
         DomainError: the density is defined nowhere on the scan.
         ParameterError: names or ranges that cannot be scanned.
         ShapeError: values that do not ascend.
@@ -167,7 +169,13 @@ def profiled_scan(
     if search not in get_args(Search):
         raise ConfigError(f"search must be one of {', '.join(map(repr, get_args(Search)))}, got {search!r}")
     labels, values = _axes(density, names, axes)
+    if not isinstance(n_starts, int | np.integer) or n_starts < 1:
+        raise ConfigError(f"n_starts of a scan must be a whole number >= 1, got {n_starts!r}")
     known = known or valleys(density, n_starts, seed=seed)
+    if len(labels) == len(density.parameters):
+        # Nothing is left to be maximised.
+        plain = frozen_scan(density, labels, axes, known.theta[0])
+        return replace(plain, bestfit=_best_of(maximum(density, known.theta[:1]), plain.bestfit))
     scan = _Grid(density, labels, values)
     scouts = scan.nodes() if search == "multistart" else scan.nodes(SCOUTS)
     own = scan.descend(scouts, known, n_starts, seed, progress=progress)
@@ -289,7 +297,8 @@ class _Grid:
                 start = self._at(active[known], self.theta[tuple(near[known].T)])
                 here = tuple(active[known].T)
                 promising = self.density.logpdf(start) > self.value[here] - PROMISING
-                promising &= (np.abs(start - self.theta[here]) > least * self._scale()).any(axis=1)
+                # A node without a solution, whose theta is NaN, is far from every other.
+                promising &= ~(np.abs(start - self.theta[here]) <= least * self._scale()).all(axis=1)
                 rows = active[known][promising]
                 if len(rows):
                     improved.append(rows[self._keep(rows, self._fit(start[promising]))])

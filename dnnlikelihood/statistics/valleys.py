@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from ..config import require
 from ..errors import LikelihoodError
 from ..protocols import LogDensity
 from ..results import Fit, Valleys
@@ -156,8 +157,11 @@ def valleys(density: LogDensity, n_starts: int = 64, *, seed: int = 1, starts: A
         **options: `tolerance`, `noise`, `max_iterations` as in `maximise`.
 
     Raises:
+        ConfigError: a number of climbs that is none.
         LikelihoodError: no climb arrived.
     """
+    whole = isinstance(n_starts, int | np.integer) and n_starts >= 0
+    require(whole, f"n_starts must be a whole number >= 0, got {n_starts!r}")
     given = np.zeros((0, len(density.parameters))) if starts is None else density.points(starts)
     first = maximum(density, given if len(given) else None, **options).theta
     start = np.concatenate([first, given, starting_points(density, n_starts, seed, first[0])])

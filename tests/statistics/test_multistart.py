@@ -175,3 +175,9 @@ def test_scans_are_the_same_and_a_plane_is_refined_between_the_descents():
     np.testing.assert_allclose(plane.profiled_logpdf, exact(plane.points, [0, 2]), atol=2e-6)
     with pytest.raises(ConfigError, match="'valleys', 'multistart', got 'luck'"):
         profiled_scan(density(), "x2", x, search="luck")
+
+
+@pytest.mark.parametrize("offset", [0.0, -1.0, np.nan, np.inf])
+def test_an_offset_that_is_not_positive_is_refused(offset):
+    with pytest.raises(ConfigError, match="must be positive"):
+        descend(gaussian(), MEAN[None] + 1, np.array([0]), MEAN, offset=offset)

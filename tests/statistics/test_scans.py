@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from double_well import DEPTH, SLOPES, TILT, density, double_well, exact
 
-from dnnlikelihood import Likelihood
-from dnnlikelihood.errors import ParameterError, ShapeError
+from dnnlikelihood import Likelihood, Parameter, ParameterSpace
+from dnnlikelihood.errors import ConfigError, ParameterError, ShapeError
 from dnnlikelihood.statistics.profile import profile
 from dnnlikelihood.statistics.scans import frozen_scan, profiled_scan
 from dnnlikelihood.statistics.valleys import valleys
@@ -101,3 +101,58 @@ def test_where_a_density_ends_before_its_maximum_is_said():
     assert set(scan.status[inside]) == {"converged"}
     assert set(scan.status[~inside]) <= {"edge", "converged"}
     assert (scan.status == "edge").any()
+
+
+@pytest.mark.parametrize("search", ["valleys", "multistart"])
+@pytest.mark.parametrize("n", [5, 60])
+def test_where_nothing_is_left_to_be_maximised_a_profile_is_the_density(search, n):
+    """Planes of two parameters of two, in either order, as coarse and as fine as they may be; and a line of one."""
+
+    def tilted(theta):
+        return -0.5 * (theta**2 @ np.array([1.0, 4.0])[: theta.shape[1]])
+
+    for d in (1, 2):
+        space = ParameterSpace(tuple(Parameter(name=k, role="poi", bounds=(-2.0, 3.0)) for k in "ab"[:d]))
+        plain = Likelihood(tilted, space, gradient=lambda theta: -theta * np.array([1.0, 4.0])[: theta.shape[1]])
+        names, axes = ("b", "a")[-d:], [np.linspace(-2, 3, n), np.linspace(-1, 2, n + 1)][:d]
+        scan = profiled_scan(plain, names, axes, search=search, n_starts=4)
+        np.testing.assert_allclose(scan.tmu, -2 * tilted(scan.points[:, ::-1]), atol=1e-9)
+        np.testing.assert_array_equal(scan.theta, scan.points[:, ::-1])
+
+
+class Half(Likelihood):
+    """Ends at a = b + 1."""
+
+    def _inside(self, theta):
+        return theta[:, 0] < theta[:, 1] + 1
+
+
+@pytest.mark.parametrize("search", ["valleys", "multistart"])
+def test_points_that_only_neighbours_lead_to_have_answers(search):
+    """A unit Gaussian that ends where a = b + 1: above a = 1 its one maximum, moved there, lies outside.
+
+    There it ends while it still rises: the answer is a bound, and says so.
+    """
+    space = ParameterSpace(tuple(Parameter(name=k, role="poi", bounds=(-5.0, 5.0)) for k in "abc"))
+    half = Half(lambda theta: -0.5 * (theta**2).sum(axis=1), space, gradient=lambda theta: -theta)
+    a = np.linspace(-5, 5, 9)
+    scan = profiled_scan(half, "a", a, search=search)
+    np.testing.assert_allclose(scan.tmu[a < 1], a[a < 1] ** 2, atol=1e-6)
+    above = scan.tmu[a > 1] / (a**2 + (a - 1) ** 2)[a > 1]
+    assert (above > 1 - 1e-6).all()
+    assert (above < 1.2).all()
+    assert set(scan.status[a > 1]) == {"edge"}
+    assert set(scan.status[a < 1]) == {"converged"}
+
+
+def test_searches_without_starts_are_refused():
+    x = np.linspace(-1, 1, 5)
+    for n in (0, -3, 1.5, None):
+        with pytest.raises(ConfigError, match="n_starts of a scan must be a whole number >= 1"):
+            profiled_scan(density(), "x2", x, known=valleys(density(), 0), n_starts=n)
+    for n in (-1, 1.5, None):
+        with pytest.raises(ConfigError, match="n_starts must be a whole number >= 0"):
+            valleys(density(), n)
+    for axes in (1.0, [], [1.0]):
+        with pytest.raises(ShapeError, match="at least two"):
+            profiled_scan(density(), "x2", axes)
