@@ -60,9 +60,13 @@ class ScanQuestions(Asked):
         start = time.perf_counter()
         found, untrusted = self._trusted(valleys(self._known(), n_starts, seed=seed, starts=starts))
         self._valleys = found
-        numbers = {"theta": found.theta.tolist(), "logpdf": found.logpdf.tolist(), "n_climbs": found.n_climbs.tolist()}
+        numbers: dict[str, Any] = {
+            "theta": found.theta.tolist(),
+            "logpdf": found.logpdf.tolist(),
+            "n_climbs": found.n_climbs.tolist(),
+        }
         edge = [f"valley {i} lies on the edge" for i in np.flatnonzero(found.on_edge)]
-        numbers["on_edge"] = found.on_edge.tolist()
+        numbers |= {"on_edge": found.on_edge.tolist(), "n_starts": n_starts, "starts_seed": seed}
         self._note("valleys", numbers, [*untrusted, *edge], time.perf_counter() - start)
         return found
 
@@ -119,9 +123,10 @@ class ScanQuestions(Asked):
             found = profiled_scan(density, names, values, known=known, progress=progress, **options)
         else:
             found = frozen_scan(density, names, values, self._frozen(at if at is not None else known.theta[0]))
+        searched = {"profiled": profiled, **_searched(search, n_starts, profiled=profiled)}
         self._note(
             f"scan({', '.join(labels)}, {_kind(search, profiled=profiled)})",
-            {"profiled": profiled, "search": search, **found.to_json(), "bestfit": found.bestfit.theta[0].tolist()},
+            {**searched, **found.to_json(), "bestfit": found.bestfit.theta[0].tolist()},
             self._doubts_of(found),
             time.perf_counter() - start,
         )
@@ -162,6 +167,10 @@ class ScanQuestions(Asked):
         """
         from .statistics.scan_intervals import scan_intervals
 
+        if not isinstance(name, str):
+            raise ParameterError(f"intervals are of one parameter, not of {name!r}")
+        if np.ndim(levels) != 1 or not len(levels):
+            raise ConfigError(f"levels must be a sequence of at least one, such as (0.6827, 0.95), got {levels!r}")
         options: dict[str, Any] = {"profiled": profiled, "at": at, "n_points": n_points, "n_starts": n_starts}
         options["search"] = search
         scan = self.scan(name, axis, progress=progress, **options)
@@ -171,7 +180,7 @@ class ScanQuestions(Asked):
         ends = [f"{k}: open at the end of the scan" for k, v in numbers.items() if any(o for i in v for o in i[2:])]
         self._note(
             f"intervals({name}, {_kind(search, profiled=profiled)})",
-            {"search": search, "intervals": numbers, "n_points": len(finer.points)},
+            {**_searched(search, n_starts, profiled=profiled), "intervals": numbers, "n_points": len(finer.points)},
             [*self._doubts_of(finer), *ends],
             time.perf_counter() - start,
         )
@@ -234,3 +243,8 @@ class ScanQuestions(Asked):
 def _kind(search: Search, *, profiled: bool) -> str:
     """What tells one scan's answer from another's."""
     return ("profiled" if search == "valleys" else f"profiled, {search}") if profiled else "frozen"
+
+
+def _searched(search: Search, n_starts: int, *, profiled: bool) -> dict[str, Any]:
+    """What the log says of a scan's search; of a frozen one, which has none, nothing."""
+    return {"search": search if profiled else None, "n_starts": n_starts if profiled else None}

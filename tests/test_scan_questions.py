@@ -128,7 +128,12 @@ def test_multistart_has_the_same_answers_and_says_what_was_searched(tmp_path):
     answers = Inference.load(tmp_path / "answers").answers
     assert answers["scan(c, profiled, multistart)"]["search"] == "multistart"
     assert answers["intervals(c, profiled, multistart)"]["search"] == "multistart"
+    assert answers["scan(c, profiled, multistart)"]["n_starts"] == 8
     assert answers["scan(c, profiled)"]["search"] == "valleys"
+    assert (answers["valleys"]["n_starts"], answers["valleys"]["starts_seed"]) == (8, 1)
+    inference.intervals("c", n_points=41, profiled=False, at=0.0, progress=False)
+    frozen = (inference.answers[f"{question}(c, frozen)"] for question in ("scan", "intervals"))
+    assert all(answer["search"] is None and answer["n_starts"] is None for answer in frozen)
 
 
 def test_bad_questions_are_refused():
@@ -137,6 +142,11 @@ def test_bad_questions_are_refused():
         inference.intervals("c", search="multistart", profiled=False, at=0.0, progress=False)
     with pytest.raises(ConfigError, match="search must be one of 'valleys', 'multistart', got 'luck'"):
         inference.scan("c", search="luck", progress=False)
+    with pytest.raises(ParameterError, match="intervals are of one parameter"):
+        inference.intervals(("c", "x"), n_points=5, progress=False)
+    for levels in ((), 0.95):
+        with pytest.raises(ConfigError, match="levels must be a sequence"):
+            inference.intervals("c", levels, n_points=5, progress=False)
     with pytest.raises(ParameterError, match="leaves its range"):
         inference.scan("c", np.linspace(-4, 4, 9), progress=False)
     with pytest.raises(ParameterError):
