@@ -210,7 +210,8 @@ def test_bounds_end_where_the_nominal_yield_does():
 
 def test_a_fit_that_fails_is_no_label(monkeypatch):
     likelihood, yields = profiled(), some_signals(profiled())
-    monkeypatch.setattr(source, "maximise_nuisances", partial(source.maximise_nuisances, max_iterations=2))
+    monkeypatch.setattr(source, "maximise_nuisances", partial(source.maximise_nuisances, max_iterations=1))
+    monkeypatch.setattr(source, "STEPS", (1,))
     labels = likelihood.label(yields)
     assert not labels.ok.any()
     assert labels.reason[0].startswith("fit observed: iterations")

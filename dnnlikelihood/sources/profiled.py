@@ -102,13 +102,15 @@ def profile_from(model: CountingModel, x: np.ndarray, seen: Observation, starts:
     """The highest of the maxima found from each start, row by row.
 
     From the first start every row goes to its maximum; from the others those that stay in another valley and are not
-    clearly below. A model that knows where higher maxima may be says so, and fits begin there again. Where a model says
-    which maxima make sense, the others are not looked for: they count only where the first start leads to them.
+    clearly below. What has failed tries where the model begins. A model that knows where higher maxima may be says so,
+    and fits begin there again. Where a model says which maxima make sense, the others are not looked for: they count
+    only where the first start leads to them.
     """
     seen = seen.each(len(x))
     best = maximise_nuisances(model, x, seen, start=starts.nu[0], **run)
     for nu, cost in zip(starts.nu[1:], starts.cost[1:], strict=True):
-        challenge(model, x, seen, best, np.flatnonzero(best.value <= -cost), nu, **run)
+        challenge(model, x, seen, best, np.flatnonzero((best.value <= -cost) | ~best.converged), nu, **run)
+    challenge(model, x, seen, best, np.flatnonzero(~best.converged), model.start, **run)
     try_other_sides(model, x, seen, best, **run)
     return best
 
@@ -135,6 +137,8 @@ def challenge(
         start: (m, k) or (k,).
         **run: as of `maximise_nuisances`.
     """
+    if not len(rows):
+        return
     for steps in STEPS:
         short = {**run, "gradient": False, "max_iterations": steps}
         rough = maximise_nuisances(_Straight(model), x[rows], seen.rows(rows), start=start, **short)
