@@ -16,7 +16,7 @@ its likelihood is the one of `expected` by construction, and is not computed twi
 Where several valleys of the nuisances compete, fits begin from several points (`starts`). Systematic variations are
 straight lines beyond one standard deviation, and pyhf lets them take a background below zero: there are many maxima
 where a bin has fewer than no background events, and a strong signal hides behind them. They count where the fit that
-begins at the maximum without signal leads there, as pyhf's would, and are not looked for.
+begins at the maximum without signal leads there, and are not looked for.
 """
 
 from __future__ import annotations
