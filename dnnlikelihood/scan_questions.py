@@ -150,7 +150,7 @@ class ScanQuestions(Asked):
         Args:
             name: the parameter.
             levels: of confidence.
-            axis: values of the first scan, as `axes` of `scan`.
+            axis: values of the first scan, as `axes` of `scan`; or that scan, if it has been made as told here.
             profiled: as in `scan`.
             at: as in `scan`.
             n_points: as in `scan`.
@@ -169,11 +169,13 @@ class ScanQuestions(Asked):
 
         if not isinstance(name, str):
             raise ParameterError(f"intervals are of one parameter, not of {name!r}")
+        if isinstance(axis, ProfileScan) and axis.names != (name,):
+            raise ParameterError(f"a scan of {list(axis.names)} has no intervals of {name!r}")
         if np.ndim(levels) != 1 or not len(levels):
             raise ConfigError(f"levels must be a sequence of at least one, such as (0.6827, 0.95), got {levels!r}")
         options: dict[str, Any] = {"profiled": profiled, "at": at, "n_points": n_points, "n_starts": n_starts}
         options["search"] = search
-        scan = self.scan(name, axis, progress=progress, **options)
+        scan = axis if isinstance(axis, ProfileScan) else self.scan(name, axis, progress=progress, **options)
         start = time.perf_counter()
         found, finer = scan_intervals(self._known(), scan, levels, frozen=not profiled)
         numbers = {f"{level:g}": [[i.low, i.high, i.open_low, i.open_high] for i in found[level]] for level in levels}

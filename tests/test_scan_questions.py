@@ -88,6 +88,21 @@ def test_scans_are_kept_in_the_log(tmp_path):
     assert len(loaded.answers["intervals(c, profiled)"]["intervals"]["0.95"]) == 2
 
 
+def test_intervals_of_a_scan_that_has_been_made_are_the_same_and_scan_no_more():
+    inference, other = Inference(density()), Inference(density())
+    scan = other.scan("c", n_points=21, progress=False)
+    calls = []
+    other.scan = lambda *a, **k: calls.append(a)
+    found = inference.intervals("c", n_points=21, progress=False)
+    given = other.intervals("c", axis=scan, n_points=21, progress=False)
+    assert found == given
+    assert not calls
+    own, given = (i.answers["intervals(c, profiled)"]["intervals"] for i in (inference, other))
+    assert own == given
+    with pytest.raises(ParameterError, match=r"a scan of \['c'\] has no intervals of 'x'"):
+        other.intervals("x", axis=scan, progress=False)
+
+
 def test_a_minimum_on_the_edge_is_flagged():
     inference = Inference(density(bound=0.8))
     found = inference.intervals("c", n_points=21, progress=False)

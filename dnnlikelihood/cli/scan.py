@@ -102,7 +102,8 @@ def scan(
     found = {who: i.scan(list(names), axes, progress=progress, **options) for who, i in both.items()}
     pieces = {}
     if len(names) == 1:
-        pieces = {who: i.intervals(names[0], levels, axes, progress=progress, **options) for who, i in both.items()}
+        options["progress"] = progress
+        pieces = {who: i.intervals(names[0], levels, found[who], **options) for who, i in both.items()}
     report = _report(asked[OWN].parameters.names, both, found, pieces)
     if output is None:
         return report

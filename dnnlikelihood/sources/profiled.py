@@ -194,10 +194,10 @@ class TwoSided(Protocol):
 
 @runtime_checkable
 class Sensible(Protocol):
-    """What a model may offer besides: which maxima make no sense, however high they are."""
+    """What a model may offer besides: which maxima count, for some make no sense however high they are."""
 
     def sensible(self, x: np.ndarray, nu: np.ndarray) -> np.ndarray:
-        """(n, d), (n, k) -> (n,) bool."""
+        """(n, d), (n, k) -> (n,) bool: whether they make sense."""
 
 
 def sensible(model: CountingModel, x: np.ndarray, nu: np.ndarray) -> np.ndarray:

@@ -93,11 +93,7 @@ def maximum(density: LogDensity, starts: Any = None, **options: Any) -> Fit:
             f"none of {len(start)} starts has a finite log-density (the first begins with {start[0][:5]}); "
             "pass starts=... inside the support"
         )
-    return _rows(fit, np.array([best]))
-
-
-def _rows(fit: Fit, rows: np.ndarray) -> Fit:
-    return fit.take(rows)
+    return fit.take(np.array([best]))
 
 
 def standard_deviation(density: LogDensity, theta: np.ndarray, column: int) -> float:
