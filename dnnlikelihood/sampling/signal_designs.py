@@ -13,7 +13,7 @@ range evenly. A direction shares a signal among the signal regions and lets some
     CR   nothing (4 in 20), a share uniform in (0, 1/2) of the signal regions' total (7 in 20), any ratio to it,
          log-uniform in (0.003, 3) times that of the backgrounds (8 in 20), or all of the signal (1 in 20)
 
-    t_10:  Delta NLL(t_10 p) = 10, found by the secant rule in log t from the parabola at no signal
+    t_10:  Delta NLL(t_10 p) = 10, found by secants and bisection in log t from the parabola at no signal
     t    = t_10 u^0.6,  u uniform      (17 in 20; flat in Delta NLL, for curves between a parabola and a line)
     t    = t_10 (1 + 2 u^2)            (2 in 20)
     t    = -u min_b (b / p_b)          (1 in 20), as far as muhat < 0 reaches: every yield stays positive
@@ -41,7 +41,11 @@ LEAKS = 0.2, 0.35, 0.4, 0.05
 """Of directions that leave the control regions empty, leak into them, fill both in any ratio, fill them alone."""
 RATIOS = 0.003, 3.0
 """Of the control regions' total to that of the signal regions, in units of the backgrounds'."""
-SECANTS = 5
+EXPONENTS = 0.7, 8.0
+"""Of t in delta_nll."""
+SECANTS, LONGEST, RETREAT, NEARLY = 8, 1.5, 1.0, 0.03
+"""Steps towards t_10, the longest in log t, that where there is no label, and the error in log delta_nll after which
+one more is enough."""
 FLATTEST, FARTHEST = 1e-3, 10.0
 
 
@@ -140,10 +144,11 @@ def strength_at(
     """(n,) strengths t > 0 where Delta NLL(t p) is about `level`, or the largest that is worth asking about.
 
     Along some directions free normalisations absorb almost any signal. Curvatures are therefore taken to be at least
-    1/1000 of those of fixed backgrounds, and t at most ten times what the parabola says.
+    1/1000 of those of fixed backgrounds, and t at most ten times what the parabola says. Where there is no label, t has
+    gone too far.
 
     Args:
-        logpdf: (m, d) -> (m,); NaN where a fit failed.
+        logpdf: (m, d) -> (m,); NaN where there is no label.
         slope: (d,) gradient of logpdf at no signal.
         curvature: (d, d) Hessian of logpdf there.
         null: logpdf there.
@@ -155,18 +160,30 @@ def strength_at(
     least = FLATTEST * (shapes**2 / (background + 1.0)).sum(axis=1)
     h = np.maximum(-np.einsum("nd,de,ne->n", shapes, curvature, shapes), least)
     t = (np.sqrt(g**2 + 2 * level * h) - g) / h
-    most = FARTHEST * t
-    exponent = np.full(len(t), 1.5)
-    before: tuple[np.ndarray, np.ndarray] | None = None
+    most, exponent = FARTHEST * t, np.full(len(t), 1.5)
+    low, high = np.zeros(len(t)), np.full(len(t), np.inf)
+    x_before, y_before = np.full((2, len(t)), np.nan)
+    todo = np.arange(len(t))
     for _ in range(SECANTS):
-        rise = null - logpdf(t[:, None] * shapes)
-        x, y = np.log(t), np.log(np.where(rise > 1e-3 * level, rise, 1e-3 * level) / level)
-        if before is not None:
-            moved = np.abs(x - before[0]) > 1e-3
-            with np.errstate(divide="ignore", invalid="ignore"):
-                exponent = np.where(moved, np.clip((y - before[1]) / (x - before[0]), 0.7, 4.0), exponent)
-        before = x, y
-        t = np.minimum(np.exp(x - np.clip(np.where(np.isfinite(y), y, 0.0) / exponent, -1.5, 1.5)), most)
+        at = t[todo]
+        rise = null - logpdf(at[:, None] * shapes[todo])
+        known = np.isfinite(rise)
+        over = ~known | (rise > level)
+        low[todo[~over]], high[todo[over]] = at[~over], at[over]
+        x, y = np.log(at), np.log(np.maximum(np.where(known, rise, np.nan) / level, 1e-3))
+        apart = x - x_before[todo]
+        found = np.divide(y - y_before[todo], apart, out=np.full(len(x), np.nan), where=np.abs(apart) > 1e-3)
+        exponent[todo] = np.where(np.isfinite(found), np.clip(found, *EXPONENTS), exponent[todo])
+        x_before[todo], y_before[todo] = x, y
+        step = np.clip(np.where(known, -y / exponent[todo], -RETREAT), -LONGEST, LONGEST)
+        onward = np.minimum(at * np.exp(step), most[todo])
+        a, b = low[todo], high[todo]
+        bracketed = (a > 0) & (b < np.inf)
+        halved = bracketed & ~(known & (a < onward) & (onward < b))
+        t[todo] = np.sqrt(a * b, out=onward, where=halved)
+        todo = todo[~(np.abs(y) < NEARLY)]
+        if not len(todo):
+            break
     return t
 
 

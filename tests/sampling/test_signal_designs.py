@@ -67,10 +67,17 @@ def test_directions_that_change_nothing_stay_finite():
 
 
 @pytest.mark.filterwarnings("error")
-def test_fits_that_fail_move_nothing():
-    p = directions(BACKGROUND, SIGNAL, 50, np.random.default_rng(4))
-    t = strength_at(lambda s: np.full(len(s), np.nan), SLOPE, CURVATURE, NULL, BACKGROUND, p)
-    assert np.isfinite(t).all()
+def test_where_there_are_no_labels_strengths_end_before():
+    p = directions(BACKGROUND, SIGNAL, 500, np.random.default_rng(4))
+    reach = strength_at(logpdf, SLOPE, CURVATURE, NULL, BACKGROUND, p)
+    most, end = 6.0, 6.0 / np.maximum(p[:, 0], 1e-9)
+    t = strength_at(lambda s: np.where(s[:, 0] <= most, logpdf(s), np.nan), SLOPE, CURVATURE, NULL, BACKGROUND, p)
+    early, late = end < 0.9 * reach, end > 1.5 * reach
+    assert early.sum() > 50
+    assert (np.abs(np.log(t / end)[early]) < 0.5).all()
+    np.testing.assert_allclose(t[late], reach[late], rtol=0.03)
+    nowhere = strength_at(lambda s: np.full(len(s), np.nan), SLOPE, CURVATURE, NULL, BACKGROUND, p)
+    assert ((nowhere > 0) & (nowhere < 1e-3 * reach)).all()
 
 
 def test_walks_towards_the_minimum_draw_from_the_likelihood():
