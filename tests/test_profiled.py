@@ -277,6 +277,21 @@ def test_real_searches_are_never_above_pyhf(name, include):
 
 
 @needs_data
+@pytest.mark.slow
+def test_weak_signals_of_a_real_search_have_no_jumps():
+    """Two valleys of 2018-04 compete where a signal begins: a jump of the profile is a maximum that was missed."""
+    likelihood = ProfiledLikelihood.from_workspace(Path(DATA) / "likelihoods" / f"{REAL['2018-04']}.json")
+    signals = np.array([[6.2, 2.9, 14.7, 10.3, 10.4], [4.4, 3.8, 12.1, 15.0, 7.6]])
+    mu = np.linspace(0.0, 1.2, 241)
+    for signal in signals:
+        value, gradient = likelihood.select("observed").logpdf_and_grad(mu[:, None] * signal)
+        slope = gradient @ signal
+        least, most = np.sort([slope[1:], slope[:-1]], axis=0) * np.diff(mu)
+        assert (np.diff(value) > least - 1e-3).all()
+        assert (np.diff(value) < most + 1e-3).all()
+
+
+@needs_data
 def test_a_real_search_that_its_background_absorbs_is_refused():
     import tarfile
 

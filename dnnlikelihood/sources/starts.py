@@ -15,7 +15,7 @@ import numpy as np
 from ..statistics.counting import CountingFit, CountingModel, Observation, maximise_nuisances
 from .profiled import Starts, challenge, keep_better, profile_from, sensible, try_other_sides
 
-__all__ = ["find_starts"]
+__all__ = ["cover", "find_starts", "lead_first"]
 
 DRAWS = 8
 REACH, LEVELS = (0.4, 1.6), (0.02, 3.0)
@@ -28,7 +28,8 @@ CANDIDATES = 6
 MOST = 8
 """Starts that are kept at most."""
 SOONER = 0.25
-"""A start is tried from such a part of the cost of the first trial signal that needs it, above that of no signal."""
+"""A start is tried from such a part of the cost of the first trial signal that needs it, above that of no signal; by
+all fits if a signal needs it that costs no more than none."""
 
 
 def find_starts(
@@ -52,7 +53,8 @@ def find_starts(
         for other in tops.values():
             if other is not top:
                 challenge(model, signals, rows[name], top, every, other.nu, gradient=False)
-    return {name: _cover(model, signals, rows[name], top) for name, top in tops.items()}
+        lead_first(model, signals, rows[name], top)
+    return {name: cover(model, signals, rows[name], top) for name, top in tops.items()}
 
 
 def _random_places(model: CountingModel, seed: int) -> np.ndarray:
@@ -81,7 +83,16 @@ def _search(model: CountingModel, signals: np.ndarray, seen: Observation, places
     return top
 
 
-def _cover(model: CountingModel, signals: np.ndarray, seen: Observation, top: CountingFit) -> Starts:
+def lead_first(model: CountingModel, signals: np.ndarray, seen: Observation, top: CountingFit) -> None:
+    """The maximum of the first signal, begun at all others' maxima as well: every fit begins there."""
+    alike = np.zeros(len(signals), int)
+    found = maximise_nuisances(model, signals[alike], seen.rows(alike), start=top.nu, gradient=False)
+    order = np.argsort(-found.value)
+    sound = order[(found.converged & sensible(model, signals[alike], found.nu))[order]]
+    keep_better(model, signals, top, alike[:1], found.rows(sound[:1]))
+
+
+def cover(model: CountingModel, signals: np.ndarray, seen: Observation, top: CountingFit) -> Starts:
     """As few starts as reach the tops of all signals."""
     every = np.arange(len(signals))
     nu, cost = [top.nu[0].copy()], [0.0]
@@ -99,7 +110,7 @@ def _cover(model: CountingModel, signals: np.ndarray, seen: Observation, top: Co
         challenge(model, signals, seen, best, every, nu[-1], gradient=False)
         needed = best.value[missed] != before.value
         least, without = -before.value[needed].max(), -best.value[0]
-        cost.append(min(least, without + SOONER * (least - without)))
+        cost.append(without + SOONER * (least - without) if least > without else 0.0)
         try_other_sides(model, signals, seen, best, gradient=False)
     return Starts(np.stack(nu), np.array(cost))
 

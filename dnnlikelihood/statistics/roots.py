@@ -22,9 +22,13 @@ WithSlope = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 ITERATIONS = 100
 GRID = 13
+"""Points of a scan, closer together at its lower end: where nuisances change sides, small signals know two valleys."""
 GROWTH = 3.0
+HALVINGS = 6
+"""Of the way from the lowest point of a scan to the next, in search of the other side of a minimum; of the way to where
+a function is NaN."""
 FLAT = 1e-3
-"""A slope that is zero, relative to that at the lower end of its bracket; a jump of the slope is none."""
+"""A slope that is zero, relative to those at the ends of its bracket; a jump of the slope is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,17 +98,27 @@ def expand(f: Function, start: np.ndarray, most: float) -> tuple[np.ndarray, np.
     """The first of start, 3 start, 9 start, ... at which f is not negative: (n,) points and (n,) whether there is one.
 
     Args:
-        f: rising functions; NaN ends the search.
+        f: rising functions; where one is NaN, a point before is looked for at which it is not negative, or NaN still.
         start: (n,) positive.
         most: where the search ends.
     """
     x, found = np.array(start, float), np.zeros(len(start), bool)
+    below, broken = np.zeros(len(x)), np.zeros(len(x), bool)
     busy = np.arange(len(x))
     while len(busy):
-        reached = ~(f(busy, x[busy]) < 0)
-        found[busy[reached]] = True
-        busy = busy[~reached & (x[busy] < most)]
-        x[busy] = np.minimum(GROWTH * x[busy], most)
+        value = f(busy, x[busy])
+        found[busy], broken[busy] = ~(value < 0), np.isnan(value)
+        busy = busy[(value < 0) & (x[busy] < most)]
+        below[busy], x[busy] = x[busy], np.minimum(GROWTH * x[busy], most)
+    busy = np.flatnonzero(broken)
+    for _ in range(HALVINGS):
+        if not len(busy):
+            break
+        middle = np.where(below[busy] > 0, np.sqrt(below[busy] * x[busy]), x[busy] / GROWTH)
+        value = f(busy, middle)
+        under = value < 0
+        below[busy[under]], x[busy[~under]] = middle[under], middle[~under]
+        busy = busy[~(value >= 0)]
     return x, found
 
 
@@ -122,7 +136,7 @@ def minimise(f: WithSlope, low: np.ndarray, high: np.ndarray, most: float) -> Mi
     x, y, slope = (np.empty((n, GRID)) for _ in range(3))
     busy = np.arange(n)
     while len(busy):
-        x[busy] = low[busy, None] + (high - low)[busy, None] * np.linspace(0, 1, GRID)
+        x[busy] = low[busy, None] + (high - low)[busy, None] * np.linspace(0, 1, GRID) ** 2
         value, rise = f(np.repeat(busy, GRID), x[busy].ravel())
         y[busy], slope[busy] = value.reshape(-1, GRID), np.where(np.isfinite(value), rise, 1.0).reshape(-1, GRID)
         falling = (np.argmin(y[busy], axis=1) == GRID - 1) & (slope[busy, -1] < 0) & (high[busy] < most)
@@ -130,18 +144,34 @@ def minimise(f: WithSlope, low: np.ndarray, high: np.ndarray, most: float) -> Mi
         high[busy] = np.minimum(low[busy] + GROWTH * (high - low)[busy], most)
     every, best = np.arange(n), np.argmin(np.where(np.isnan(y), -np.inf, y), axis=1)
     rising = slope[every, best] >= 0
-    left = np.where(rising, np.maximum(best - 1, 0), best)
-    right = np.where(rising, best, np.minimum(best + 1, GRID - 1))
-    bracketed = (slope[every, left] < 0) & (slope[every, right] > 0)
     at = x[every, best]
-    rows = np.flatnonzero(bracketed)
+    other = np.clip(np.where(rising, best - 1, best + 1), 0, GRID - 1)
 
     def slopes(k: np.ndarray, mu: np.ndarray) -> np.ndarray:
-        value, rise = f(rows[k], mu)
+        value, rise = f(k, mu)
         return np.where(np.isfinite(value), rise, np.where(np.isnan(value), np.nan, 1.0))
 
-    root = solve(slopes, x[rows, left[rows]], x[rows, right[rows]])
+    end, there = _across(slopes, at, x[every, other], np.where(rising, -1.0, 1.0), slope[every, other])
+    rows = np.flatnonzero(np.where(rising, there < 0, there > 0))
+    root = solve(lambda k, mu: slopes(rows[k], mu), np.minimum(at, end)[rows], np.maximum(at, end)[rows])
+    steepest = np.maximum(np.abs(slope[every, best]), np.abs(there))[rows]
     flat = (best == 0) & rising | (slope[every, best] == 0)
-    flat[rows] = np.abs(root.value) <= FLAT * (1 + np.abs(slope[rows, left[rows]]))
+    flat[rows] = np.abs(root.value) <= FLAT * (1 + steepest)
     at[rows[flat[rows]]] = root.x[flat[rows]]
     return Minima(at, f(every, at)[0], flat)
+
+
+def _across(
+    slopes: Function, at: np.ndarray, end: np.ndarray, sign: np.ndarray, there: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) points between `at` and `end` where the slope has a sign (n,), and (n,) the slopes there: between the lowest
+    point and the next of a scan may be a ridge, with the minimum on this side of it.
+    """
+    end, there = end.copy(), there.copy()
+    for _ in range(HALVINGS):
+        rows = np.flatnonzero((there * sign <= 0) & (end != at))
+        if not len(rows):
+            break
+        end[rows] = 0.5 * (end + at)[rows]
+        there[rows] = slopes(rows, end[rows])
+    return end, there

@@ -8,7 +8,7 @@ from workspaces import two_sided_workspace
 
 from dnnlikelihood.profiled import ProfiledLikelihood
 from dnnlikelihood.sources.profiled import Starts, profile_from
-from dnnlikelihood.sources.starts import CLOSE, find_starts
+from dnnlikelihood.sources.starts import CLOSE, cover, find_starts, lead_first
 from dnnlikelihood.statistics.counting import log_likelihood_at, maximise_nuisances
 
 LEFT, RIGHT = np.linspace(-5.0, 0.0, 20_001), np.linspace(0.0, 5.0, 20_001)
@@ -100,6 +100,29 @@ def test_starts_reach_what_a_scan_finds():
     assert (fit.value > scanned - CLOSE).all()
     assert np.isclose(fit.value, scanned, rtol=0, atol=1e-5).mean() > 0.9
     assert (first.value < scanned - 5 * CLOSE).any()
+
+
+def test_the_first_signal_ends_where_others_show_a_higher_maximum():
+    likelihood = ProfiledLikelihood.from_workspace(two_sided_workspace())
+    model, seen = _OneSided(likelihood.source.model), likelihood.source.data["observed"].each(2)
+    signals = np.array([[0.0, 0.0], [4.0, 0.0]])
+    left, right = (highest(likelihood, signals[:1], side) for side in (LEFT, RIGHT))
+    assert right[0] > left[0] + 0.1
+    top = maximise_nuisances(model, signals, seen, start=np.array([[left[1]], [right[1]]]), gradient=False)
+    assert top.value[0] == pytest.approx(left[0], abs=1e-6)
+    lead_first(model, signals, seen, top)
+    assert top.value[0] == pytest.approx(right[0], abs=1e-6)
+
+
+def test_a_start_that_cheap_signals_need_is_tried_by_all():
+    """One side is better without signal, the other with some that cost less than none."""
+    likelihood = ProfiledLikelihood.from_workspace(two_sided_workspace())
+    model, seen = _OneSided(likelihood.source.model), likelihood.source.data["observed"].each(3)
+    signals = np.array([[0.0, 0.0], [3.0, 3.0], [2.0, 4.0]])
+    begin = np.array([[0.9], [-0.6], [-0.6]])
+    top = maximise_nuisances(model, signals, seen, start=begin, gradient=False)
+    assert (top.value[1:] > top.value[0]).all()
+    assert cover(model, signals, seen, top).cost.tolist() == [0.0, 0.0]
 
 
 def test_starts_are_tried_from_their_cost_on(likelihood):

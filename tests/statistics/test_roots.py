@@ -51,6 +51,16 @@ def test_expand():
     assert 40 <= x[1] <= 120
 
 
+def test_expand_goes_back_from_where_there_is_no_answer():
+    roots, ends = np.array([0.2, 5.0, 7.9, 30.0]), np.array([0.5, 8.0, 8.0, 20.0])
+    f = lambda k, x: np.where(x < ends[k], x - roots[k], np.nan)
+    x, found = expand(f, np.ones(4), 1e3)
+    assert found.all()
+    assert (x[:2] >= roots[:2]).all()
+    assert np.isfinite(f(np.arange(2), x[:2])).all()
+    assert np.isnan(f(np.array([3]), x[3:])).all()
+
+
 @pytest.mark.parametrize("centre", [-3.0, 0.0, 0.4, 1.0, 77.0, 5e4])
 def test_minimum_of_a_parabola_above_zero(centre):
     found = minimise(lambda k, x: ((x - centre) ** 2, 2 * (x - centre)), np.zeros(1), np.ones(1), 1e6)
@@ -66,6 +76,19 @@ def test_the_deeper_of_two_valleys():
         )
 
     assert minimise(f, np.zeros(1), np.full(1, 6.0), 6.0).x[0] == pytest.approx(4.0, abs=1e-3)
+
+
+def test_a_ridge_between_the_lowest_point_of_the_scan_and_the_next_hides_no_minimum():
+    """Two valleys that a profile goes over between: f rises from 0, then falls to the deeper one at 0.11."""
+
+    def f(k, x):
+        near, far = 0.3 * x, 0.04 + 20 * (x - 0.11) ** 2 - 0.2
+        return np.minimum(near, far), np.where(near < far, 0.3, 40 * (x - 0.11))
+
+    for high in (0.5, 1.0, 1.5, 2.0):
+        found = minimise(f, np.zeros(1), np.full(1, high), 1e6)
+        assert found.inside[0]
+        assert found.x[0] == pytest.approx(0.11, abs=1e-6), high
 
 
 def test_a_function_that_ends_while_it_falls_says_so():
