@@ -73,7 +73,9 @@ def _what(m: Mapping[str, Any]) -> list[str]:
 
 def _output(m: Mapping[str, Any]) -> list[str]:
     out = m["output"]
-    profiled = ", ".join(out["profiled"]) or "nothing"
+    names, many = out["profiled"], len(out["profiled"]) > MAX_ROWS
+    profiled = f"{len(names)} nuisance parameters" if many else ", ".join(names) or "nothing"
+    listed = f"<details><summary>The {len(names)} nuisance parameters</summary>\n\n{', '.join(names)}\n\n</details>"
     return [
         "## What the number is",
         "",
@@ -81,21 +83,28 @@ def _output(m: Mapping[str, Any]) -> list[str]:
         "",
         f"Data: {out['data']}. Profiled over: {profiled}. Offset: {out['offset']}.",
         "",
-        *_heads(out.get("heads", ())),
+        *([listed, ""] if many else []),
+        *_heads(out),
         "`error` is the half-width in nats of a calibrated 90 % band, `spread` the standard deviation of the members, "
         "`in_domain` whether the point is where the networks were trained. All numbers are float64.",
         "",
     ]
 
 
-def _heads(heads: Sequence[Mapping[str, Any]]) -> list[str]:
+def _heads(out: Mapping[str, Any]) -> list[str]:
+    """One row a head; what all heads share has been said."""
+    heads = out.get("heads", ())
     if not heads:
         return []
-    rows = [
-        [f"`{h['name']}`", h["data"], h["definition"], ", ".join(h["profiled"]) or "nothing", h["offset"]]
-        for h in heads
-    ]
-    table = _table(["head", "data", "what it is", "profiled over", "offset"], rows)
+    told = {
+        "profiled over": [", ".join(h["profiled"]) or "nothing" for h in heads],
+        "offset": [h["offset"] for h in heads],
+    }
+    whole = {"profiled over": ", ".join(out["profiled"]) or "nothing", "offset": out["offset"]}
+    own = [key for key in told if set(told[key]) != {whole[key]}]
+    columns = zip(*(told[key] for key in own), strict=True) if own else [()] * len(heads)
+    rows = [[f"`{h['name']}`", h["data"], h["definition"], *rest] for h, rest in zip(heads, columns, strict=True)]
+    table = _table(["head", "data", "what it is", *own], rows)
     return [f"It has {len(heads)} heads, which are the columns of every answer, in this order:", "", *table]
 
 

@@ -310,6 +310,23 @@ def test_archives(original):
     }  # fmt: skip
 
 
+def test_what_all_heads_share_is_said_once(original):
+    document = dict(read_json(original / "metadata.json"))
+    many = [f"nuisance_{i}" for i in range(40)]
+    heads = [
+        {"name": name, "data": "asimov", "definition": "of the data", "profiled": many, "offset": "none"}
+        for name in ("observed", "expected")
+    ]
+    document["output"] = {**document["output"], "profiled": many, "offset": "none", "heads": heads}
+    card = card_files(document)["README.md"]
+    assert "Profiled over: 40 nuisance parameters." in card
+    assert card.count("nuisance_17") == 1
+    assert "| head | data | what it is |\n" in card
+    heads[1] = {**heads[1], "profiled": ["lumi"]}
+    card = card_files(document)["README.md"]
+    assert "| `expected` | asimov | of the data | lumi |" in card
+
+
 def test_plots_travel(tmp_path):
     (tmp_path / "loss_curve.png").write_bytes(b"\x89PNG")
     ensemble = gaussian_ensemble()
