@@ -4,7 +4,7 @@ r"""Where to evaluate a profiled likelihood of signal yields in order to learn i
 yields, steps of 5 % of the scanned ranges, towards the minimum of the NLL (density proportional to L) and towards its
 maximum (1 / L): `metropolis`.
 
-**For the questions that are asked**: limits look along rays x = t p, from no signal to a little beyond exclusion.
+**For the questions that are asked**: limits look along rays x = t p, from no signal to well beyond exclusion.
 `rays` draws directions p as signals look like, and strengths t so that Delta NLL(t) = NLL(t p) - NLL(0) covers its
 range evenly. A direction shares a signal among the signal regions and lets some of it leak into the control regions:
 
@@ -14,8 +14,8 @@ range evenly. A direction shares a signal among the signal regions and lets some
          log-uniform in (0.003, 3) times that of the backgrounds (8 in 20), or all of the signal (1 in 20)
 
     t_10:  Delta NLL(t_10 p) = 10, found by secants and bisection in log t from the parabola at no signal
-    t    = t_10 u^0.6,  u uniform      (17 in 20; flat in Delta NLL, for curves between a parabola and a line)
-    t    = t_10 (1 + 2 u^2)            (2 in 20)
+    t    = t_10 u^0.6,  u uniform      (16 in 20; flat in Delta NLL, for curves between a parabola and a line)
+    t    = t_10 (1 + 4 u^2)            (3 in 20; many a real signal is excluded by far, and asked about all the same)
     t    = -u min_b (b / p_b)          (1 in 20), as far as muhat < 0 reaches: every yield stays positive
 """
 
@@ -33,8 +33,8 @@ LogPdf = Callable[[np.ndarray], np.ndarray]
 
 HIGH = 10.0
 """delta_nll that t_10 stands for."""
-BEYOND, NEGATIVE = 0.1, 0.05
-"""Shares of points beyond t_10, and of negative strengths."""
+BEYOND, FARTHER, NEGATIVE = 0.15, 4.0, 0.05
+"""Share of points beyond t_10, how many t_10 beyond they may be, and share of negative strengths."""
 EMPTIEST = 0.9
 """The largest part of a bin's background that a negative signal takes away."""
 LEAKS = 0.2, 0.35, 0.4, 0.05
@@ -217,6 +217,6 @@ def rays(
     with np.errstate(divide="ignore"):
         lowest = -EMPTIEST * np.where(shapes > 0, background / shapes, np.inf).min(axis=1)
     u, kind = rng.uniform(size=n), rng.uniform(size=n)
-    t = high * np.where(kind < BEYOND, 1.0 + 2.0 * u**2, u**0.6)
+    t = high * np.where(kind < BEYOND, 1.0 + FARTHER * u**2, u**0.6)
     t = np.where(kind > 1.0 - NEGATIVE, np.maximum(lowest, -high) * u, t)
     return t[:, None] * shapes
