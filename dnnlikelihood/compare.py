@@ -135,6 +135,8 @@ def _claim(folder: Path, config: CompareConfig) -> None:
         if read_json(path) != wanted:
             raise StaleArtifact(f"{folder} holds a comparison of another configuration; choose another folder")
         return
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise StaleArtifact(f"{folder} is not empty and holds no comparison; choose another folder")
     folder.mkdir(parents=True, exist_ok=True)
     write_text(path, pretty(wanted))
 

@@ -43,7 +43,8 @@ def agreement(
         surrogate_samples: likewise.
         scans: points of t_mu for each parameter of interest; 11 points over the 95 % HPDI of the truth if None.
         config: of the questions to the truth.
-        surrogate_config: of those to the surrogate; the same if None.
+        surrogate_config: of those to the surrogate; the same with the next seed if None, because chains that share
+            random numbers would agree better than tests of independent samples assume.
         limits: what counts as agreement.
         n_points: how many samples of each region are evaluated.
         progress: whether bars are shown.
@@ -51,13 +52,14 @@ def agreement(
     Raises:
         ParameterError: densities of other parameters.
     """
-    from .inference import Inference
+    from .inference import Inference, InferenceConfig
     from .statistics import agreement as comparison
 
     if truth.parameters.names != surrogate.parameters.names:
         raise ParameterError("truth and surrogate have other parameters, or another order: rename or reorder one")
-    true = Inference(truth, truth_samples, config)
-    own = Inference(surrogate, surrogate_samples, surrogate_config or config)
+    config = config or InferenceConfig()
+    surrogate_config = surrogate_config or config.replace(seed=config.seed + 1)
+    true, own = Inference(truth, truth_samples, config), Inference(surrogate, surrogate_samples, surrogate_config)
     drawn = [i.samples if i._samples is not None else i.posterior(progress=progress) for i in (true, own)]
     points = dict(scans) if scans is not None else {n: _scan_points(true, n) for n in truth.parameters.pois}
     pairs = {

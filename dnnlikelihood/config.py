@@ -35,6 +35,7 @@ class Config:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             kind = getattr(field.type, "__name__", field.type)
+            kind = f"a finite {kind}" if isinstance(value, float) and not math.isfinite(value) else kind
             require(_is(hints[field.name], value), f"{type(self).__name__}: {field.name} is {value!r}, expected {kind}")
         self.validate()
 

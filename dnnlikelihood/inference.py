@@ -36,6 +36,7 @@ from .statistics.density import density_1d
 from .statistics.hpdi import hpdi, hpdi_2d
 from .statistics.interval import scan_interval
 from .statistics.weighted import ks_two_sample
+from .store import check_file
 
 if TYPE_CHECKING:
     from .statistics.pseudo_experiments import PseudoExperiments
@@ -356,6 +357,7 @@ class Inference(SignalQuestions, ScanQuestions):
         loaded = cls.__new__(cls)
         loaded.density = None
         loaded.config = InferenceConfig.from_json(read_json(folder / "config.json"))
+        check_file(folder, "answers.json")
         loaded.answers = read_json(folder / "answers.json")
         ends = {
             n: (-np.inf if pair[0] is None else pair[0], np.inf if pair[1] is None else pair[1])

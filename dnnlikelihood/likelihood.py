@@ -211,7 +211,12 @@ class _Callable(LogDensity):
         return 1e-3 if self._gradient == "finite-difference" else 1e-5
 
     def _log_likelihood(self, theta: np.ndarray) -> np.ndarray:
-        values = self._function(theta) if self._vectorised else [self._function(point) for point in theta]
+        try:
+            values = self._function(theta) if self._vectorised else [self._function(point) for point in theta]
+        except Exception as error:
+            one = "; pass vectorised=False if it takes one point" if self._vectorised else ", one point at a time"
+            error.add_note(f"{self.name} was called with theta of shape {theta.shape}{one}")
+            raise
         array = np.asarray(values)
         if array.dtype.kind not in "fiub" or array.shape != (len(theta),):
             hint = "; pass vectorised=False if it takes one point" if self._vectorised else ""

@@ -217,6 +217,9 @@ class ParameterSpace:
             except ValueError as error:
                 lengths = {name: len(values) for name, values in list(columns.items())[:8]}
                 raise ShapeError(f"theta has columns of lengths {lengths}; give every name as many values") from error
+        if names is not None and sorted(names) != sorted(self.names):
+            missing, extra = sorted(set(self.names) - set(names)), sorted(set(names) - set(self.names))
+            raise ShapeError(f"columns do not match: missing {missing}, unknown {extra}")
         try:
             points = np.asarray(theta)
             if points.dtype.kind not in "fiub":
@@ -228,9 +231,6 @@ class ParameterSpace:
             expected = ", ".join(self.names[:6]) + (", ..." if len(self) > 6 else "")
             raise ShapeError(f"theta has shape {np.shape(theta)}, expected (n, {len(self)}) with columns {expected}")
         if names is not None and tuple(names) != self.names:
-            if sorted(names) != sorted(self.names):
-                missing, extra = sorted(set(self.names) - set(names)), sorted(set(names) - set(self.names))
-                raise ShapeError(f"columns do not match: missing {missing}, unknown {extra}")
             points = points[:, [list(names).index(n) for n in self.names]]
         return points
 

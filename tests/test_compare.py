@@ -77,6 +77,8 @@ def test_what_is_done_is_not_done_again(folder, comparison, monkeypatch):
 def test_a_folder_of_another_comparison_is_refused(folder, comparison):
     with pytest.raises(StaleArtifact, match="another configuration"):
         compare(folder, SMALL.replace(width=17), progress=False)
+    with pytest.raises(StaleArtifact, match="holds no comparison"):
+        compare(folder / "S1" / "blocks", SMALL, progress=False)
 
 
 @pytest.mark.slow

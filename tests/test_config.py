@@ -53,7 +53,7 @@ def test_frozen():
         (lambda: Outer.from_json({"rates": 1.0}), r"Outer has no fields \['rates'\]; it knows \['inner', 'rate'"),
         (lambda: Outer.from_json({"inner": {"width": 1}}), r"Inner has no fields \['width'\]"),
         (lambda: Outer(rate="fast"), "Outer: rate is 'fast', expected float"),
-        (lambda: Outer(rate=float("inf")), "rate is inf, expected float"),
+        (lambda: Outer(rate=float("inf")), "rate is inf, expected a finite float"),
         (lambda: Outer(sizes=3), "sizes is 3, expected tuple"),
         (lambda: Outer(sizes=(2.5,)), r"sizes is \(2.5,\), expected tuple"),
         (lambda: Outer(seed=True), "seed is True, expected"),

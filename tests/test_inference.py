@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dnnlikelihood.errors import ConfigError, DomainError, MissingArtifact, ParameterError, ShapeError
+from dnnlikelihood.errors import ConfigError, DomainError, IntegrityError, MissingArtifact, ParameterError, ShapeError
 from dnnlikelihood.inference import Inference, InferenceConfig
 from dnnlikelihood.likelihood import Likelihood
 from dnnlikelihood.priors import Normal, Prior, Uniform
@@ -144,6 +144,10 @@ def test_round_trip(gaussian, samples, tmp_path):
     with pytest.raises(ConfigError, match="not the density"):
         loaded.attach(Likelihood.from_source("gaussian"))
     np.testing.assert_allclose(loaded.attach(gaussian).map().theta[0], MEAN, atol=1e-7)
+    answers = tmp_path / "inference" / "answers.json"
+    answers.write_text(answers.read_text("utf-8").replace("0.6827", "0.9545"), "utf-8")
+    with pytest.raises(IntegrityError, match="not the file that was saved"):
+        Inference.load(tmp_path / "inference")
 
 
 def test_refusals(gaussian, samples):

@@ -7,7 +7,7 @@ import dnnlikelihood
 from dnnlikelihood import Likelihood
 from dnnlikelihood.curriculum import LearnConfig, training_data
 from dnnlikelihood.dnnlik import DnnLikConfig
-from dnnlikelihood.errors import ArtifactExists, ConfigError, StaleArtifact
+from dnnlikelihood.errors import ArtifactExists, ConfigError, SaveFailed, StaleArtifact
 from dnnlikelihood.jsonfiles import read_json
 from dnnlikelihood.learn import learn
 from dnnlikelihood.networks.config import NetworkConfig, TrainingConfig
@@ -76,6 +76,10 @@ def test_a_folder_of_something_else_is_refused(learned, search, tmp_path):
     with pytest.raises(StaleArtifact, match="not empty"):
         learn(search, tmp_path, config=SMALL, progress=False)
     assert (tmp_path / "thesis.tex").exists()
+    with pytest.raises(StaleArtifact, match="not empty"):
+        learn(search, tmp_path / "thesis.tex", config=SMALL, progress=False)
+    with pytest.raises(SaveFailed, match="may write to"):
+        learn(search, tmp_path / "thesis.tex" / "run", config=SMALL, progress=False)
 
 
 def test_points_come_from_where_they_say(search):

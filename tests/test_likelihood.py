@@ -92,8 +92,9 @@ def test_an_error_inside_the_function_is_passed_on():
     def broken(theta):
         raise ZeroDivisionError("inside")
 
-    with pytest.raises(ZeroDivisionError, match="inside"):
+    with pytest.raises(ZeroDivisionError, match="inside") as passed_on:
         line(broken).logpdf([[1.0]])
+    assert "theta of shape (1, 1); pass vectorised=False if it takes one point" in passed_on.value.__notes__[0]
 
 
 def test_settings_that_are_refused():

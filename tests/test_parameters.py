@@ -82,7 +82,7 @@ def test_parameters_that_are_refused(make, message):
         ([["a", "b", "c"]], None, "real numbers"),
         (np.zeros((1, 3), complex), None, "real numbers"),
         ([[1.0], [1.0, 2.0]], None, "real numbers"),
-        ({"mu": 0.0, "s": 1.0}, None, "shape"),
+        ({"mu": 0.0, "s": 1.0}, None, r"missing \['delta_JES'\], unknown \[\]"),
         ({}, None, "give every name"),
         ({"mu": [0.0, 1.0], "s": [1.0, 2.0, 3.0], "delta_JES": 0.0}, None, r"lengths \{'mu': 2, 's': 3"),
         ({"mu": 0.0, "s": 1.0, "x": 2.0}, None, r"missing \['delta_JES'\], unknown \['x'\]"),

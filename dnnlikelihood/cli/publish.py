@@ -95,9 +95,12 @@ def export(
         return export_file(dnnlik, output, analysis=analysis, **about)
     from ..accuracy import accuracy_row, coverage_rows
     from ..dnnlik import DnnLik
+    from ..errors import ParameterError
     from .opening import likelihood
 
     model, truth = DnnLik.load(dnnlik), likelihood(source)
+    if model.parameters.names != truth.parameters.names:
+        raise ParameterError(f"{dnnlik} was learned over other parameters than those of {source}; name its own source")
     unseen = _unseen(truth, data, progress=progress)
     theta = truth.parameters.array(unseen.theta("test"), unseen.parameters.names)
     exact = truth.logpdf(theta)

@@ -42,8 +42,10 @@ def gaussian(
     m = np.asarray(mean, float)
     d = len(m)
     c = np.eye(d) if covariance is None else np.asarray(covariance, float)
-    if m.ndim != 1 or c.shape != (d, d) or not np.isfinite(m).all() or not np.isfinite(c).all():
+    if m.ndim != 1 or not d or c.shape != (d, d):
         raise ConfigError(f"gaussian: mean of shape {m.shape} and covariance of shape {c.shape} do not fit")
+    if not (np.isfinite(m).all() and np.isfinite(c).all()):
+        raise ConfigError("gaussian: mean and covariance must be finite")
     if not np.allclose(c, c.T) or np.linalg.eigvalsh(c).min() <= 0:
         raise ConfigError("gaussian: the covariance must be symmetric and positive definite")
     labels = tuple(names) if names is not None else tuple(f"x{i}" for i in range(d))

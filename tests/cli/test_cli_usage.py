@@ -84,6 +84,11 @@ BAD = {
         ["export", "{chain}/data", "--source", "gaussian", "--name", "a", "--author", "A", *OUT],
         "holds a data, not a dnnlik",
     ),
+    "model of other parameters": (
+        ["export", "{chain}/dnnlik", "--source", "toy-lhc", "--name", "a", "--author", "A", *OUT],
+        "learned over other parameters",
+    ),
+    "output of compare is something else": (["compare", "--output", "{chain}/data"], "holds no comparison"),
     "author without name": (
         ["export", "{chain}/dnnlik", "--source", "gaussian", "--name", "a", "--author", "<1>", *OUT],
         "is no author",

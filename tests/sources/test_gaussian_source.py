@@ -28,7 +28,8 @@ BAD = {
     "shapes": ({"mean": [0.0], "covariance": np.eye(2).tolist()}, "do not fit"),
     "not positive": ({"mean": [0.0, 0.0], "covariance": [[1.0, 2.0], [2.0, 1.0]]}, "positive definite"),
     "not symmetric": ({"mean": [0.0, 0.0], "covariance": [[1.0, 0.5], [0.0, 1.0]]}, "symmetric"),
-    "not finite": ({"mean": [np.nan]}, "do not fit"),
+    "not finite": ({"mean": [np.nan]}, "must be finite"),
+    "nothing": ({"mean": []}, "do not fit"),
     "names": ({"mean": [0.0], "names": ["a", "b"]}, "2 names for 1 parameters"),
     "unknown argument": ({"means": [0.0]}, "source 'gaussian'"),
 }

@@ -7,6 +7,7 @@ import pytest
 
 from dnnlikelihood.comparison import agreement as compare
 from dnnlikelihood.errors import ConfigError, ParameterError, ShapeError
+from dnnlikelihood.inference import InferenceConfig
 from dnnlikelihood.likelihood import Likelihood
 from dnnlikelihood.results import Convergence, Samples
 from dnnlikelihood.statistics.agreement import Limits, Region, agreement, gaussian_baseline
@@ -48,6 +49,15 @@ def test_an_identical_surrogate_passes():
     assert set(verdict.regions) == {"bulk", "own", "tails", "profile"}
     assert verdict.tmu["x0"]["max_error"] < 1e-9
     assert verdict.ks["min_p"] > 1e-3
+
+
+def test_samples_that_it_draws_are_independent():
+    """With one seed for both, chains of equal densities would be equal, and every p-value 1."""
+    config = InferenceConfig(n_chains=32, n_steps=200, n_warmup=100)
+    verdict = compare(gaussian(), gaussian(), config=config, progress=False)
+    assert verdict.passed, verdict.failures
+    assert verdict.ks["min_p"] < 0.999
+    assert verdict.hpdi["x0"]["0.6827"]["difference"] > 1e-4
 
 
 @pytest.mark.parametrize(
