@@ -19,12 +19,42 @@ from ..config import require
 from ..errors import DomainError, ShapeError
 from ..results import Interval
 
-__all__ = ["interval", "p_value", "q0", "qmu", "qmu_tilde", "threshold", "tmu"]
+__all__ = ["interval", "p_value", "q0", "qmu", "qmu_tilde", "threshold", "tmu", "tmu_of_samples"]
 
 
 def tmu(max_logpdf: Any, profiled_logpdf: Any) -> np.ndarray:
     """t_mu, two-sided (eq. 8)."""
     return 2.0 * (np.asarray(max_logpdf, float) - np.asarray(profiled_logpdf, float))
+
+
+def tmu_of_samples(values: Any, logpdf: Any, mu: Any, width: float) -> np.ndarray:
+    """t_mu from labelled points alone: the highest logpdf of all, and of those in a bin about each mu.
+
+    Nothing is fitted, so that it is worth what the points are: they have to come near the profile, and wide bins take
+    their highest point from the side where the profile is higher.
+
+    Args:
+        values: (n,) mu of the points.
+        logpdf: (n,) their log-density.
+        mu: (k,) centres of the bins.
+        width: of a bin.
+
+    Returns:
+        (k,) t_mu; nan where no point is in the bin.
+
+    Raises:
+        ShapeError: values and logpdf that do not fit, are empty or not finite.
+        ConfigError: a width that is not positive.
+
+    >>> tmu_of_samples([-0.1, 0.0, 0.9, 1.1], [-0.1, 0.0, -0.9, -1.1], [0.0, 1.0, 2.0], 0.5)
+    array([0. , 1.8, nan])
+    """
+    require(width > 0, f"the width of a bin must be positive, got {width}")
+    x, y = np.asarray(values, float), np.asarray(logpdf, float)
+    if x.ndim != 1 or x.shape != y.shape or not len(x) or not np.isfinite([x, y]).all():
+        raise ShapeError(f"points need finite values and logpdf of one shape (n,), got {x.shape} and {y.shape}")
+    inside = (np.abs(x - centre) <= 0.5 * width for centre in np.asarray(mu, float))
+    return tmu(y.max(), np.array([y[near].max() if near.any() else np.nan for near in inside]))
 
 
 def q0(muhat: Any, max_logpdf: Any, profiled_logpdf_at_0: Any) -> np.ndarray:

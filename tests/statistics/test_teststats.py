@@ -23,6 +23,22 @@ def test_negative_values_are_kept():
     assert teststats.tmu(-1.0, -0.9) == pytest.approx(-0.2)
 
 
+def test_points_on_the_profile_give_t_mu_to_the_width_of_a_bin(rng):
+    """Points (mu, x) of a Gaussian, scattered about its profile x = mu."""
+    mu = rng.uniform(-2, 2, 200_000)
+    x = mu + 0.1 * rng.normal(size=len(mu))
+    logpdf = -0.5 * mu**2 - 0.5 * (x - mu) ** 2
+    centres = np.array([0.0, 0.5, 1.0, 1.5, 5.0])
+    for width in (0.02, 0.2):
+        found = teststats.tmu_of_samples(mu, logpdf, centres, width)
+        np.testing.assert_allclose(found[:-1], np.maximum(centres[:-1] - width / 2, 0) ** 2, atol=0.01)
+        assert np.isnan(found[-1])
+    with pytest.raises(ShapeError, match="one shape"):
+        teststats.tmu_of_samples(mu, logpdf[:-1], centres, 0.1)
+    with pytest.raises(ConfigError, match="positive"):
+        teststats.tmu_of_samples(mu, logpdf, centres, 0.0)
+
+
 def test_p_values():
     from scipy.stats import chi2, norm
 
