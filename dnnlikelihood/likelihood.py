@@ -151,7 +151,7 @@ class Likelihood(LogDensity, Artifact):
         if self.source is None:
             raise NotSerializable(
                 "a likelihood made from a Python callable has no recipe and cannot be saved; keep the script that "
-                "makes it, and save the Data and DnnLik made from it"
+                "makes it, save the Data and DnnLik made from it, and export that without `likelihood`"
             )
         return {"source": self.source.name, "arguments": self.source.arguments}
 
