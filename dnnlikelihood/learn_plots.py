@@ -20,6 +20,8 @@ __all__ = ["draw"]
 
 SHOWN = 30_000
 """Samples drawn in a corner plot."""
+PAPER = "paper, truth sampled"
+"""Its HPDIs are those of the likelihood itself, not of its networks."""
 
 
 def draw(
@@ -43,10 +45,10 @@ def draw(
     theta, exact = unseen.theta("test"), unseen.logpdf("test")
     answer = model.ensemble.members_logpdf(theta).mean(axis=1)
     baseline = model.ensemble.baseline.value(model.ensemble.features(theta))
-    origins: dict[str, dict[float, Any]] = {"exact": {}, "paper": {}, "surrogate": {}}
+    origins: dict[str, dict[float, Any]] = {"exact": {}, PAPER: {}, "surrogate": {}}
     for row in summary["hpdi"]:
         if row["lower"] is None:
-            for origin, key in (("exact", "exact"), ("paper", "paper"), ("surrogate", "ours")):
+            for origin, key in (("exact", "exact"), (PAPER, "paper"), ("surrogate", "ours")):
                 if row[key] is not None:
                     origins[origin][row["level"]] = tuple(row[key])
     spread = {n: float(truth.column(n).std()) for n in names}

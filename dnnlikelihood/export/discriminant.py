@@ -24,6 +24,7 @@ from ..store import writing
 from ..tracing import tensorflow
 from .onnx_graph import IR_VERSION, METADATA_KEY, OPSET
 from .onnx_nodes import Graph, Network, onnx_package
+from .savedmodel import file_system_errors
 
 __all__ = ["write_discriminant", "write_discriminant_onnx", "write_discriminant_saved_model"]
 
@@ -140,4 +141,5 @@ def write_discriminant_saved_model(trained: Trained, folder: Path) -> None:
 
     shape = [None, len(trained.features)]
     module.answers = tf.function(answers, input_signature=[tf.TensorSpec(shape, tf.float64, name="features")])
-    tf.saved_model.save(module, str(folder), signatures={"serving_default": module.answers})
+    with file_system_errors():
+        tf.saved_model.save(module, str(folder), signatures={"serving_default": module.answers})

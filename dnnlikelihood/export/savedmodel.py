@@ -28,7 +28,7 @@ from ..members import average
 from ..networks.forward import heads_logpdf, in_domain, numbers, of_bin
 from ..tracing import tensorflow
 
-__all__ = ["write_saved_model"]
+__all__ = ["file_system_errors", "write_saved_model"]
 
 
 def _answers(ensemble: Ensemble, v: dict[str, Any]) -> Callable[[Any], dict[str, Any]]:
@@ -81,11 +81,21 @@ def _quiet(logger: logging.Logger) -> Iterator[None]:
         logger.setLevel(level)
 
 
+@contextmanager
+def file_system_errors() -> Iterator[None]:
+    """What the system refuses to TensorFlow (a full disk, a closed folder) as an OSError, as of all other files."""
+    try:
+        yield
+    except tensorflow().errors.OpError as error:
+        raise OSError(error.message) from error
+
+
 def write_saved_model(ensemble: Ensemble, folder: Path, *, metadata: dict[str, Any]) -> None:
     """Write `folder` (.../NAME/1), which must not exist; `metadata` has the model's "name".
 
     Raises:
         MissingDependency: TensorFlow is not installed.
+        OSError: the folder cannot be written.
     """
     tf = tensorflow()
     module = tf.Module()
@@ -110,11 +120,11 @@ def write_saved_model(ensemble: Ensemble, folder: Path, *, metadata: dict[str, A
     module.error = tf.function(pick("error", "spread", "in_domain"), input_signature=points)
     module.info = tf.function(lambda: {"info": tf.constant(text)}, input_signature=[])
     signatures = {name: getattr(module, name) for name in ("logpdf", "logpdf_and_gradient", "error", "info")}
-    with _quiet(tf.get_logger()):
+    with file_system_errors(), _quiet(tf.get_logger()):
         tf.saved_model.save(
             module,
             str(folder),
             signatures={"serving_default": module.logpdf, **signatures},
             options=tf.saved_model.SaveOptions(save_debug_info=False),
         )
-    _warm_up(folder / "assets.extra", metadata["name"], np.atleast_2d(ensemble.hull.center))
+        _warm_up(folder / "assets.extra", metadata["name"], np.atleast_2d(ensemble.hull.center))

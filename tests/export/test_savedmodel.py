@@ -1,6 +1,7 @@
 """The SavedModel in both loaders against ONNX and the arrays."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -106,6 +107,8 @@ def test_refusals(tmp_path):
     (tmp_path / "saved_model.pb").write_bytes(b"\x00not a graph")
     with pytest.raises(CorruptFile):
         SavedModel(tmp_path)
+    with pytest.raises(OSError, match="/proc/nowhere"):  # which `store.writing` makes a SaveFailed
+        write_saved_model(random_ensemble(), Path("/proc/nowhere/1"), metadata={"name": "test"})
 
 
 def test_every_function_has_its_twin_in_tensorflow():
