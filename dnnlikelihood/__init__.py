@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .combination import combine
+    from .comparison import agreement
     from .data import Data
     from .discriminant import Discriminant
     from .dnnlik import DnnLik
@@ -37,6 +38,7 @@ _HOME = {
     "PublishedLikelihood": "published",
     "Sampler": "sampler",
     "Uniform": "priors",
+    "agreement": "comparison",
     "combine": "combination",
     "open": "published",
 }
@@ -52,6 +54,7 @@ __all__ = [  # noqa: RUF022 - the order of the chain
     "PublishedLikelihood",
     "open",
     "combine",
+    "agreement",
     "Parameter",
     "ParameterSpace",
     "Prior",

@@ -21,6 +21,7 @@ PUBLIC = [
     "PublishedLikelihood",
     "open",
     "combine",
+    "agreement",
     "Parameter",
     "ParameterSpace",
     "Prior",
