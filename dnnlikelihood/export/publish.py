@@ -50,6 +50,8 @@ __all__ = [
 
 TOLERANCE = {"logpdf": 1e-5, "gradient": 1e-4, "exact": 1e-8}
 """Nats per max(1, |residual|, output scale); per max(1, largest slope); nats per max(1, |logpdf|)."""
+LOST = 1e-6
+"""Of what a bias takes away."""
 MIN_REFERENCE = 100
 CARRIED = (
     *("schema", "name", "fingerprint", "parameters", "prior", "kind"),
@@ -284,11 +286,14 @@ def _write_reference(ensemble: Ensemble, reference: Reference, target: Path) -> 
 def tolerated(ensemble: Ensemble, theta: np.ndarray, logpdf: np.ndarray) -> np.ndarray:
     """Nats by which runtimes may differ at points (n, d) with answers (n,), or with heads (n, H).
 
-    Networks round in float32, each relative to what it sums up: about its residual, or the scale of its output.
+    Networks round in float32, each relative to what it sums up: about its residual, or the scale of its output. Where
+    the last sum is large, and its bias takes most of it away, 1e-6 of that is lost: sixteen roundings.
     """
     residual = np.abs(logpdf.reshape(len(theta), -1) - ensemble.baseline_logpdf(theta))
     scales = np.array([output.scale for output in ensemble.outputs])
-    return (TOLERANCE["logpdf"] * np.maximum(np.maximum(1.0, scales), residual)).reshape(logpdf.shape)
+    biases = np.abs([member.layers[-1].bias for member in ensemble.members]).max(axis=0)
+    nats = np.maximum(TOLERANCE["logpdf"] * np.maximum(np.maximum(1.0, scales), residual), LOST * scales * biases)
+    return nats.reshape(logpdf.shape)
 
 
 def read_reference(folder: Path) -> dict[str, np.ndarray]:

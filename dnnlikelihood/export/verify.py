@@ -2,7 +2,8 @@
 
 A row for each check: passed, failed, or skipped with the reason; nothing is left out in silence. Values agree when
 
-    |logpdf - reference| <= 1e-5 max(1, |residual|, output scale) nats,      residual = logpdf - baseline
+    |logpdf - reference| <= 1e-5 max(1, |residual|, output scale) nats,      residual = logpdf - baseline,
+                            or 1e-6 of what the last bias takes away, if that is more
     |gradient - reference| <= 1e-4 max(1, largest slope)
     |exact likelihood - reference| <= 1e-8 max(1, |logpdf|)
 

@@ -12,7 +12,7 @@ from surrogates import disputed, gaussian_ensemble, metadata, publish_gaussian, 
 import dnnlikelihood.export.publish as publishing
 from dnnlikelihood.errors import ArtifactExists, ConfigError, IntegrityError, SaveFailed, SchemaError, ShapeError
 from dnnlikelihood.export.card import card_files
-from dnnlikelihood.export.publish import Reference, publish, read_reference
+from dnnlikelihood.export.publish import Reference, publish, read_reference, tolerated
 from dnnlikelihood.export.verify import verify
 from dnnlikelihood.export.verify_file import verify_file
 from dnnlikelihood.jsonfiles import pretty, read_json, strict_loads
@@ -99,6 +99,19 @@ def test_values_off_by_ten_tolerances_are_caught_on_every_runtime(folder):
     runtimes = ("onnxruntime", "onnxruntime-gradient", "numpy", "saved-model", "keras")
     assert {name: found[name] for name in runtimes} == dict.fromkeys(runtimes, "failed")
     assert found["exact"] == found["differences"] == "passed"
+
+
+def test_what_a_large_last_bias_takes_away_is_lost_to_rounding():
+    """A last sum of 4000 units of 0.01 nats leaves its residual to sixteen roundings of 40 nats, not of one."""
+    ensemble = gaussian_ensemble()
+    pairs = reference(ensemble)
+    theta, logpdf = pairs.theta[:3], pairs.logpdf[:3]
+    np.testing.assert_allclose(tolerated(ensemble, theta, logpdf), 1e-5)
+    member = ensemble.members[0]
+    last = dataclasses.replace(member.layers[-1], bias=member.layers[-1].bias + 4000.0)
+    large = dataclasses.replace(member, layers=(*member.layers[:-1], last))
+    ensemble = dataclasses.replace(ensemble, members=(large, *ensemble.members[1:]))
+    np.testing.assert_allclose(tolerated(ensemble, theta, logpdf), 4e-5, rtol=0.01)
 
 
 def test_a_wrong_gradient_is_caught(folder):
