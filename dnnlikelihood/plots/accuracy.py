@@ -113,8 +113,9 @@ def residuals(
 ) -> Figure:
     """Surrogate minus truth against the true log-density, the baseline's beside it, and both distributions.
 
-    Lines are the median and the central 68.27 % of the residuals in `bands` bins of equal content. Axes of residuals
-    hold the central 99.9 %; the outermost bins of each histogram also hold what lies beyond.
+    Lines are the median and the central 68.27 % of the residuals in `bands` bins of equal content. Panels against the
+    log-density show the 99 % of the points where it is highest. Axes of residuals hold the central 99.9 %; the
+    outermost bins of each histogram also hold what lies beyond.
 
     Args:
         truth: (n,) true log-density.
@@ -158,6 +159,8 @@ def _reach(residual: np.ndarray) -> float:
 
 
 def _against(ax: Axes, t: np.ndarray, r: np.ndarray, half: np.ndarray | None, bands: int) -> None:
+    shown = t >= np.quantile(t, 0.01)
+    t, r, half = t[shown], r[shown], None if half is None else half[shown]
     reach = _reach(r)
     span = (t.min(), t.max()) if t.max() > t.min() else (t.min() - 1, t.max() + 1)
     ax.hexbin(
