@@ -1,11 +1,14 @@
-r"""What a surrogate learns from: points of three kinds, for a parameter of interest mu (posterior mean m, width s).
+r"""What a surrogate learns from: points of five kinds, for a parameter of interest mu (posterior mean m, width s).
 
     posterior   HMC at temperature 1: where Bayesian answers come from
     broadened   HMC on logpdf + (strength / 2) ((mu - m) / s)^2: the tails of the posterior of mu
     profile     scattered about the exact profile over mu: where frequentist answers come from, far from all samples
+    displaced   points of the profile with a few parameters moved far
+    slices      likewise, but only parameters of interest and those with kinks, which are least like Gaussians
 
-In 95 dimensions no posterior sample comes within 20 nats of the maximum, so no kind can stand for another. Every stage
-is kept in the folder, and a run that was killed continues where it stopped.
+In 95 dimensions no posterior sample comes within 20 nats of the maximum, so no kind can stand for another: each is
+learned from, and each has a say in the calibration of the error. Every stage is kept in the folder, and a run that was
+killed continues where it stopped.
 """
 
 from __future__ import annotations
@@ -28,13 +31,17 @@ from .networks.config import NetworkConfig, TrainingConfig
 from .protocols import LogDensity
 from .results import ProfileScan, Samples
 from .sampler import Sampler, SamplerConfig
-from .sampling.designs import around, broadened
+from .sampling.designs import around, broadened, displaced
 from .statistics.profile import maximum, profile
 
-__all__ = ["LearnConfig", "Lesson", "learn_points", "training_data", "unseen_data"]
+__all__ = ["LearnConfig", "Lesson", "learn_points", "training_data", "unseen_data", "unseen_slices"]
 
 logger = logging.getLogger(__name__)
+KINDS = ("posterior", "broadened", "profile", "displaced", "slices")
 VALIDATION_SHARE = 0.06
+"""Of all training points: as many calibrate the error, the same number of each kind."""
+REACH, MOST = 3.0, 5
+"""Posterior widths by which parameters are displaced at most, and how many of them."""
 LEAST_STEPS = 600
 """Shorter chains cannot show that they agree."""
 
@@ -47,9 +54,11 @@ class LearnConfig(Config):
     default, takes a few CPU-minutes and is good to 0.015.
     """
 
-    n_posterior: int = 60_000
+    n_posterior: int = 50_000
     n_broadened: int = 20_000
     n_profile: int = 20_000
+    n_displaced: int = 5_000
+    n_slices: int = 5_000
     n_test: int = 20_000
     strength: float = 0.75
     profile_reach: float = 6.0
@@ -64,10 +73,20 @@ class LearnConfig(Config):
 
     def validate(self) -> None:
         """Positive counts."""
-        for name in ("n_posterior", "n_broadened", "n_profile", "n_test", "n_inference"):
+        for name in (*(f"n_{kind}" for kind in KINDS), "n_test", "n_inference"):
             require(getattr(self, name) >= 100, f"{name} is {getattr(self, name)}, must be at least 100")
         require(self.n_chains >= 16, f"n_chains is {self.n_chains}, must be at least 16")
         require(0 <= self.strength < 1, f"strength is {self.strength}, must be in [0, 1)")
+
+    @property
+    def amounts(self) -> dict[str, int]:
+        """Training points of each kind."""
+        return {kind: getattr(self, f"n_{kind}") for kind in KINDS}
+
+    @property
+    def n_validation(self) -> int:
+        """Points of each kind, on which the error is calibrated."""
+        return round(VALIDATION_SHARE * sum(self.amounts.values()) / len(self.amounts))
 
     @classmethod
     def preset(cls, name: str) -> Self:
@@ -81,9 +100,11 @@ class LearnConfig(Config):
             return cls()
         training = TrainingConfig(n_epochs=12, batch_size=128)
         return cls(
-            n_posterior=15_000,
-            n_broadened=8_000,
-            n_profile=7_000,
+            n_posterior=14_000,
+            n_broadened=7_000,
+            n_profile=6_000,
+            n_displaced=1_500,
+            n_slices=1_500,
             n_test=10_000,
             n_inference=200_000,
             model=DnnLikConfig(network=NetworkConfig(n_members=2), training=training),
@@ -166,6 +187,33 @@ def _distinct(samples: Samples, n: int, rng: np.random.Generator) -> np.ndarray:
     return rng.permutation(np.unique(samples.theta, axis=0))[:n]
 
 
+def _covariance(posterior: Samples) -> np.ndarray:
+    """(d, d)."""
+    return np.cov(posterior.theta[:: max(1, len(posterior.theta) // 20_000)].T)
+
+
+def _on_profile(scan: ProfileScan) -> np.ndarray:
+    """(k, d) where the fits of the profile ended, and the maximum."""
+    return np.concatenate([scan.theta[scan.status == "converged"], scan.bestfit.theta])
+
+
+def _displaced(
+    likelihood: Likelihood,
+    posterior: Samples,
+    scan: ProfileScan,
+    n: int,
+    rng: np.random.Generator,
+    *,
+    slices: bool = False,
+) -> np.ndarray:
+    """(n, d) points of the profile with a few parameters moved; fewer if less than half of them are in the support."""
+    reach = REACH * np.sqrt(np.diag(np.atleast_2d(_covariance(posterior))))
+    if slices:
+        reach *= [p.role == "poi" or bool(p.kinks) for p in likelihood.parameters]
+    moved = displaced(_on_profile(scan), reach, min(MOST, int(np.count_nonzero(reach))), 2 * n, rng)
+    return moved[likelihood.support(moved)][:n]
+
+
 def learn_points(
     likelihood: Likelihood, config: LearnConfig, folder: Path | None = None, *, progress: bool = True
 ) -> tuple[dict[str, np.ndarray], Samples, ProfileScan, dict[str, float]]:
@@ -178,13 +226,13 @@ def learn_points(
     def where(name: str) -> Path | None:
         return None if folder is None else folder / name
 
-    total = round(config.n_posterior * (1 + VALIDATION_SHARE))
-    posterior = _sample(likelihood, 2 * total, config, config.seed, where("samples"), progress=progress)
+    total = {kind: n + config.n_validation for kind, n in config.amounts.items()}
+    posterior = _sample(likelihood, 2 * total["posterior"], config, config.seed, where("samples"), progress=progress)
     mark = clock.measure("sampling", mark)
     center, sigma = float(posterior.column(poi).mean()), float(posterior.column(poi).std())
     wide = broadened(likelihood, poi, center, sigma, config.strength, config.profile_reach)
     near = posterior.theta[:: max(1, len(posterior.theta) // 10_000)]
-    wider = _spread_out(wide, 2 * config.n_broadened, config, where("broadened"), near, progress=progress)
+    wider = _spread_out(wide, 2 * total["broadened"], config, where("broadened"), near, progress=progress)
     mark = clock.measure("sampling", mark)
 
     ranges = likelihood.prior.columns(space)
@@ -193,14 +241,15 @@ def learn_points(
     grid = np.linspace(low, high, 82)[1:-1]
     scan = profile(likelihood, poi, grid, bestfit=maximum(likelihood), progress=progress)
     mark = clock.measure("profiling", mark)
-    exact = np.concatenate([scan.theta[scan.status == "converged"], scan.bestfit.theta])
-    covariance = np.cov(posterior.theta[:: max(1, len(posterior.theta) // 20_000)].T)
-    scattered = around(exact, covariance, (0.0, config.profile_width), round(1.05 * config.n_profile), rng)
-    scattered = scattered[likelihood.support(scattered)][: config.n_profile]
+    exact = _on_profile(scan)
+    covariance = _covariance(posterior)
+    scattered = around(exact, covariance, (0.0, config.profile_width), round(1.05 * total["profile"]), rng)
     points = {
-        "posterior": _distinct(posterior, total, rng),
-        "broadened": _distinct(wider, config.n_broadened, rng),
-        "profile": scattered,
+        "posterior": _distinct(posterior, total["posterior"], rng),
+        "broadened": _distinct(wider, total["broadened"], rng),
+        "profile": scattered[likelihood.support(scattered)][: total["profile"]],
+        "displaced": _displaced(likelihood, posterior, scan, total["displaced"], rng),
+        "slices": _displaced(likelihood, posterior, scan, total["slices"], rng, slices=True),
     }
     clock.measure("profiling", mark)
     return points, posterior, scan, clock.seconds
@@ -220,8 +269,7 @@ def training_data(
     points, samples, scan, seconds = learn_points(likelihood, config, folder, progress=progress)
     mark, parts = time.process_time(), []
     for kind, theta in points.items():
-        n_validation = len(theta) - config.n_posterior if kind == "posterior" else 0
-        split = np.where(np.arange(len(theta)) < n_validation, "validation", "train")
+        split = np.where(np.arange(len(theta)) < config.n_validation, "validation", "train")
         where = None if folder is None else folder / f"rows_{kind}"
         parts.append(
             Data.label(likelihood, theta, folder=where, progress=progress, split=split, kind=kind, drop_duplicates=True)
@@ -229,6 +277,14 @@ def training_data(
     data = Data.concatenate(parts, drop_duplicates=True)
     seconds["labelling"] = time.process_time() - mark
     return Lesson(data, samples, scan, seconds)
+
+
+def unseen_slices(likelihood: Likelihood, lesson: Lesson, config: LearnConfig) -> tuple[np.ndarray, np.ndarray]:
+    """(n, d), (n,) such slices as nobody trained on, a tenth as many as posterior points, and their log-densities."""
+    rng = np.random.default_rng(config.seed + 1000)
+    theta = _displaced(likelihood, lesson.samples, lesson.profile, config.n_test // 10, rng, slices=True)
+    exact = likelihood.logpdf(theta)
+    return theta[np.isfinite(exact)], exact[np.isfinite(exact)]
 
 
 def unseen_data(likelihood: Likelihood, config: LearnConfig, *, progress: bool = True) -> tuple[Data, Samples]:

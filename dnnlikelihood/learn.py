@@ -23,7 +23,7 @@ from . import reference
 from .accuracy import accuracy_row, coverage_rows
 from .comparison import agreement
 from .config import Config
-from .curriculum import LearnConfig, Lesson, training_data, unseen_data
+from .curriculum import LearnConfig, Lesson, training_data, unseen_data, unseen_slices
 from .data import Data
 from .dnnlik import DnnLik
 from .errors import ConfigError, SaveFailed, StaleArtifact
@@ -42,6 +42,7 @@ _REGION_NAMES = {
     "tails": "lowest hundredth of the posterior",
     "profile": "the surrogate's own profile points",
 }
+SLICES = "slices through the profile, within three widths"
 
 
 @dataclass(frozen=True)
@@ -129,19 +130,18 @@ def learn(
     cpu["inference"] = time.process_time() - mark
     _without_samples(own, model).save(folder / "inference", overwrite=True)
 
-    theta, exact = unseen.theta("test"), unseen.logpdf("test")
-    inside = model.in_domain(theta)
-    theta, exact = theta[inside], exact[inside]
+    theta, exact = _inside(model, unseen.theta("test"), unseen.logpdf("test"))
+    slices = _inside(model, *unseen_slices(likelihood, lesson, config))
     summary = {
-        "refused": float(1 - inside.mean()),
+        "refused": 1 - len(theta) / unseen.counts["test"],
         "source": likelihood.recipe,
         "preset": preset,
         "name": name or likelihood.recipe["source"],
         "n_train": lesson.data.counts["train"],
         "weights_per_member": model.ensemble.members[0].n_weights,
         "cpu_seconds": {k: round(v, 2) for k, v in cpu.items()},
-        "accuracy": _accuracy(model, theta, exact, compared),
-        "coverage": coverage_rows(model, theta, exact),
+        "accuracy": [*_accuracy(model, theta, exact, compared), accuracy_row(model, SLICES, *slices)],
+        "coverage": coverage_rows(model, *(np.concatenate(pair) for pair in zip((theta, exact), slices, strict=True))),
         "hpdi": _hpdi_table(likelihood, own, truth_samples),
         "tmu": _tmu_table(likelihood, truth_scan, own_scan),
         "ess": float(np.min(own.samples.verdict.ess)),
@@ -192,6 +192,12 @@ def _without_samples(own: Inference, model: DnnLik) -> Inference:
     answers = Inference(model, config=own.config)
     answers.answers, answers.log = own.answers, own.log
     return answers
+
+
+def _inside(model: DnnLik, theta: np.ndarray, exact: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The points of the domain."""
+    inside = model.in_domain(theta)
+    return theta[inside], exact[inside]
 
 
 def _compare(

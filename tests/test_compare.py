@@ -26,6 +26,8 @@ SMALL = CompareConfig(
         n_posterior=1000,
         n_broadened=3000,
         n_profile=300,
+        n_displaced=300,
+        n_slices=300,
         n_chains=100,
         model=DnnLikConfig(network=NetworkConfig(widths=(16, 16), n_members=2), training=TrainingConfig(n_epochs=2)),
     ),

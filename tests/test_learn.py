@@ -16,6 +16,8 @@ SMALL = LearnConfig(
     n_posterior=1500,
     n_broadened=500,
     n_profile=500,
+    n_displaced=500,
+    n_slices=500,
     n_test=1000,
     n_inference=20_000,
     n_chains=32,
@@ -87,8 +89,9 @@ def test_points_come_from_where_they_say(search):
     data = lesson.data
     kinds = data.kinds("train")
     mu = data.theta("train")[:, 0]
-    assert set(kinds) == {"posterior", "broadened", "profile"}
-    assert (data.kinds("validation") == "posterior").all()
+    assert set(kinds) == set(data.kinds("validation")) == {"posterior", "broadened", "profile", "displaced", "slices"}
+    assert data.counts["validation"] == pytest.approx(0.06 * data.counts["train"], rel=0.05)
+    assert np.unique(data.kinds("validation"), return_counts=True)[1].max() == SMALL.n_validation
     assert np.std(mu[kinds == "broadened"]) > 1.5 * np.std(mu[kinds == "posterior"])
     near = data.logpdf("train")[kinds == "profile"].max()
     assert near > data.logpdf("train")[kinds == "posterior"].max() - 1.0

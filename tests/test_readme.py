@@ -22,6 +22,8 @@ SMALL = LearnConfig(
     n_posterior=600,
     n_broadened=300,
     n_profile=300,
+    n_displaced=300,
+    n_slices=300,
     n_test=300,
     n_chains=16,
     model=DnnLikConfig(network=NetworkConfig(widths=(8,), n_members=1), training=TrainingConfig(n_epochs=1)),

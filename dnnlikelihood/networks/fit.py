@@ -43,6 +43,8 @@ class Labelled:
     """(n, d), or (n, H, d) with heads, or None."""
     weight: np.ndarray
     """(n,)."""
+    kinds: np.ndarray | None = None
+    """(n,) where each comes from, if that is known: the error is calibrated for each kind."""
 
     @property
     def values(self) -> np.ndarray:
@@ -226,7 +228,10 @@ def fit_ensemble(
 def calibrated(ensemble: Ensemble, rows: Labelled) -> Ensemble:
     """The same surrogate with the error of each head calibrated on labelled rows."""
     answers, values = ensemble.heads_logpdf(rows.theta), rows.values
-    fitted = (conformal(a.mean(axis=1), a.std(axis=1), values[:, h]) for h, a in enumerate(np.moveaxis(answers, 2, 0)))
+    fitted = (
+        conformal(a.mean(axis=1), a.std(axis=1), values[:, h], kinds=rows.kinds)
+        for h, a in enumerate(np.moveaxis(answers, 2, 0))
+    )
     return replace(
         ensemble, outputs=tuple(replace(o, calibration=c) for o, c in zip(ensemble.outputs, fitted, strict=True))
     )

@@ -40,7 +40,7 @@ def train(
     def rows(split: Literal["train", "validation"]) -> Labelled:
         gradient = data.gradient(split) if data.has_gradient and config.training.gradient_weight > 0 else None
         weight = data.weights(split) if config.training.weighted else np.ones(data.counts[split])
-        return Labelled(data.theta(split), data.logpdf(split), gradient, weight)
+        return Labelled(data.theta(split), data.logpdf(split), gradient, weight, data.kinds(split))
 
     with nullcontext() if folder is None else lock(folder):
         if folder is not None:

@@ -6,6 +6,7 @@ set lies d/2 nats below. What a surrogate is asked about at the maximum and alon
     tempered     p^(1/T): T < 1 shrinks the sample by sqrt(T) towards the maximum, T > 1 spreads it
     broadened    a density made flatter in one parameter, to be sampled or tempered like any other
     around       Gaussian scatter of random width about given points, such as a profile
+    displaced    given points with a few parameters moved far: slices, as people draw them
     sobol        an even cover of a box, for few parameters
     s3_mixture   the paper's own: 70 % S1, all of S2 near the maximum, the rest of S2 to fill
 """
@@ -25,7 +26,7 @@ from ..protocols import LogDensity
 from .hmc import Hamiltonian
 from .starts import check_start, from_prior
 
-__all__ = ["Mixture", "around", "broadened", "s3_mixture", "sobol", "tempered"]
+__all__ = ["Mixture", "around", "broadened", "displaced", "s3_mixture", "sobol", "tempered"]
 
 
 def sobol(space: ParameterSpace, n: int, rng: np.random.Generator, low: Any = None, high: Any = None) -> np.ndarray:
@@ -131,6 +132,30 @@ def around(
     scale = rng.uniform(*widths, size=(n, 1))
     scatter = rng.normal(size=(n, d)) @ np.linalg.cholesky(covariance).T
     return points[rng.integers(len(points), size=n)] + scale * scatter
+
+
+def displaced(points: np.ndarray, reach: np.ndarray, most: int, n: int, rng: np.random.Generator) -> np.ndarray:
+    """(n, d) of (k, d) given points, drawn at random, with one to `most` parameters moved by up to `reach`.
+
+    No sample comes there: where many parameters are at their best and a few are not, a slice is drawn, or a fit starts.
+
+    Args:
+        points: (k, d).
+        reach: (d,) uniform in (-reach, reach); those of reach 0 are never moved.
+        most: parameters that are moved at most, as often as any smaller number of them.
+        n: points.
+        rng: random numbers.
+    """
+    points, columns = np.atleast_2d(np.asarray(points, float)), np.flatnonzero(reach)
+    if np.shape(reach) != points.shape[1:]:
+        raise ShapeError(f"reach has shape {np.shape(reach)}, expected {points.shape[1:]} as the points")
+    if not 1 <= most <= len(columns):
+        raise ConfigError(f"most is {most}, must be between 1 and {len(columns)} parameters")
+    rank = rng.uniform(size=(n, len(columns))).argsort(axis=1).argsort(axis=1)
+    moved = rank < rng.integers(1, most + 1, size=(n, 1))
+    out = points[rng.integers(len(points), size=n)]
+    out[:, columns] += moved * reach[columns] * rng.uniform(-1, 1, size=moved.shape)
+    return out
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,8 @@ With answers y_i, spreads s_i and truths t_i of points never trained on, scores 
 factor of a bin with n points is the ceil((n + 1) level)-th smallest score. Then |y - t| <= factor (s + floor) holds
 with probability at least `level` for a new point of the bin, whatever the distribution of errors (arXiv:2107.07511).
 Fewer than 9 points say nothing about 90 %: the factor is then infinite.
+Points of several kinds in a bin (samples, profiles, slices) are not equally hard, and users ask of one kind: the factor
+is the largest of theirs, so that the band holds with that probability for each.
 The floor says how far the spread is to be believed: large where it says nothing, small where it tells good from bad.
 
 Errors grow fast where the answer is low and shrink fast near the maximum, so bins halve in content towards both ends:
@@ -32,7 +34,9 @@ FLOORS = (0.1, 0.5, 2.0, 8.0)
 """Tried floors, in median deviations: the one of the narrowest bands wins."""
 
 
-def conformal(answer: np.ndarray, spread: np.ndarray, truth: np.ndarray, level: float = 0.9) -> Calibration:
+def conformal(
+    answer: np.ndarray, spread: np.ndarray, truth: np.ndarray, level: float = 0.9, kinds: np.ndarray | None = None
+) -> Calibration:
     """Factors per bin of the answer, from every second row; the floor is chosen on the other rows.
 
     Args:
@@ -40,33 +44,37 @@ def conformal(answer: np.ndarray, spread: np.ndarray, truth: np.ndarray, level: 
         spread: (n,) of its members.
         truth: (n,) labels.
         level: of the band.
+        kinds: (n,) where each row comes from; those with fewer than 30 rows in a bin are not told from others there.
     """
     deviation = np.abs(answer - truth)
+    kind = np.zeros(len(answer), int) if kinds is None else np.unique(kinds, return_inverse=True)[1]
     choosing, calibrating = slice(0, None, 2), slice(1, None, 2)
     typical = max(float(np.median(deviation[choosing])), 1e-9)
-    trials = [_factors(answer, spread, deviation, choosing, f * typical, level) for f in FLOORS]
+
+    def fitted(rows: slice, floor: float) -> Calibration:
+        return _factors(answer[rows], deviation[rows] / (spread[rows] + floor), kind[rows], floor, level)
+
+    trials = [fitted(choosing, f * typical) for f in FLOORS]
     floor = min(trials, key=lambda c: float(c.error(answer, spread)[choosing].mean())).floor
-    found = _factors(answer, spread, deviation, calibrating, floor, level)
+    found = fitted(calibrating, floor)
     return replace(found, limits=_limits(found.bins(answer), spread, len(found.factors)))
 
 
-def _factors(
-    answer: np.ndarray,
-    spread: np.ndarray,
-    deviation: np.ndarray,
-    rows: slice,
-    floor: float,
-    level: float,
-) -> Calibration:
-    y, score = answer[rows], (deviation / (spread + floor))[rows]
-    edges = np.quantile(y, _shares(len(y)))
-    where = np.searchsorted(edges, y, side="right")
+def _factors(answer: np.ndarray, score: np.ndarray, kind: np.ndarray, floor: float, level: float) -> Calibration:
+    edges = np.quantile(answer, _shares(len(answer)))
+    where = np.searchsorted(edges, answer, side="right")
     factors = []
     for b in range(len(edges) + 1):
-        ranked = np.sort(score[where == b])
-        rank = int(np.ceil((len(ranked) + 1) * level))
-        factors.append(ranked[rank - 1] if rank <= len(ranked) else np.inf)
+        inside = where == b
+        groups = [inside, *(inside & (kind == k) for k in np.unique(kind[inside]))]
+        factors.append(max(_ranked(score[g], level) for g in groups if g is inside or g.sum() >= MINIMUM_ROWS))
     return Calibration(edges, np.array(factors), floor, np.full(len(factors), np.inf))
+
+
+def _ranked(score: np.ndarray, level: float) -> float:
+    """The ceil((n + 1) level)-th smallest, infinite if there are not as many."""
+    rank = int(np.ceil((len(score) + 1) * level))
+    return float(np.sort(score)[rank - 1]) if rank <= len(score) else np.inf
 
 
 def _limits(bins: np.ndarray, spread: np.ndarray, n_bins: int) -> np.ndarray:

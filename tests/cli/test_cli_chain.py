@@ -168,7 +168,8 @@ def small_preset(monkeypatch):
     """The real chain with fewer points and smaller networks."""
     network = NetworkConfig(widths=(16, 16), n_members=2)
     small = LearnConfig(
-        n_posterior=1500, n_broadened=500, n_profile=500, n_test=1000, n_inference=20_000, n_chains=32,
+        n_posterior=1500, n_broadened=500, n_profile=500, n_displaced=500, n_slices=500, n_test=1000,
+        n_inference=20_000, n_chains=32,
         model=DnnLikConfig(network=network, training=TrainingConfig(n_epochs=8, batch_size=64)),
     )  # fmt: skip
     monkeypatch.setattr(LearnConfig, "preset", classmethod(lambda cls, name: small))

@@ -5,7 +5,7 @@ import pytest
 
 from dnnlikelihood import Likelihood, Parameter, ParameterSpace
 from dnnlikelihood.errors import ConfigError, ShapeError
-from dnnlikelihood.sampling.designs import around, broadened, s3_mixture, sobol, tempered
+from dnnlikelihood.sampling.designs import around, broadened, displaced, s3_mixture, sobol, tempered
 
 COVARIANCE = np.array([[4.0, 1.2], [1.2, 1.0]])
 
@@ -76,3 +76,22 @@ def test_s3_is_seventy_percent_s1_and_all_of_s2_near_the_maximum():
     assert np.array_equal(mixture.theta[:, 0] == 0, mixture.origin == "S1")
     with pytest.raises(ConfigError, match="700 of S1"):
         s3_mixture((s1[0][:10], s1[1][:10]), s2, 1000, rng())
+
+
+def test_displaced_points_leave_few_parameters():
+    points, reach = np.arange(12.0).reshape(2, 6), np.array([1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
+    found = displaced(points, reach, 3, 3000, np.random.default_rng(8))
+    assert found.shape == (3000, 6)
+    off = np.stack([np.abs(found - point) for point in points])
+    off = off[np.argmin((off > 0).sum(axis=2), axis=0), np.arange(len(found))]
+    moved = (off > 0).sum(axis=1)
+    assert (moved >= 1).all()
+    np.testing.assert_allclose(np.bincount(moved, minlength=4)[1:] / 3000, 1 / 3, atol=0.04)
+    assert (off <= reach).all()
+    np.testing.assert_allclose(off.max(axis=0), reach, rtol=0.02)
+    few = displaced(points, reach * [0, 1, 0, 0, 1, 0], 2, 100, np.random.default_rng(8))
+    assert np.isin(few[:, [0, 2, 3, 5]], points[:, [0, 2, 3, 5]]).all()
+    assert not np.isin(few[:, [1, 4]], points[:, [1, 4]]).all(axis=0).any()
+    for bad, error in (((points, reach[:2], 3), ShapeError), ((points, reach, 7), ConfigError)):
+        with pytest.raises(error):
+            displaced(*bad, 10, np.random.default_rng(8))

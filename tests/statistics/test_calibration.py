@@ -45,6 +45,23 @@ def test_rare_low_answers_with_large_errors_are_covered_too():
     assert 0.84 < coverage(calibration, answer[lowest], spread[lowest], truth[lowest]) < 0.96
 
 
+def test_the_band_covers_every_kind_of_point():
+    """A quarter of the points is three times as hard: a band for all of them covers few of those."""
+
+    def mixed(n, seed):
+        answer, spread, truth = rows(n, seed)
+        hard = np.random.default_rng(seed + 50).uniform(size=n) < 0.25
+        return answer, spread, answer + (truth - answer) * np.where(hard, 3.0, 1.0), hard
+
+    *learned, hard = mixed(8000, 8)
+    for_all, for_each = conformal(*learned), conformal(*learned, kinds=np.where(hard, "slices", "samples"))
+    *new, hard = mixed(40_000, 9)
+    hard_ones, easy_ones = ([part[rows] for part in new] for rows in (hard, ~hard))
+    assert coverage(for_all, *hard_ones) < 0.75
+    assert coverage(for_each, *hard_ones) > 0.87
+    assert coverage(for_each, *easy_ones) > 0.95
+
+
 def test_the_bare_spread_does_not_cover():
     naive = Calibration(np.zeros(0), np.array([1.645]), 0.0, np.full(1, np.inf))
     assert coverage(naive, *rows(20000, 1)) < 0.85
