@@ -88,9 +88,14 @@ class DnnLik(LogDensity, Artifact):
             ShapeError: an anchor that is not one point with a value for each head.
             StaleArtifact: `folder` holds the checkpoints of another training.
             Locked: another process trains in `folder`.
+            ConfigError: something else than a Data.
         """
+        from .data import Data
         from .networks.train_on_data import numbers, train
 
+        if not isinstance(data, Data):
+            made = "Data.label(likelihood, theta) or Data.from_arrays(theta, logpdf, ...)"
+            raise ConfigError(f"a DnnLik is trained on a Data, not on {type(data).__name__}; make one with {made}")
         config = config or DnnLikConfig()
         cpu, wall = time.process_time(), time.perf_counter()
         ensemble, history = train(data, config, anchor, None if folder is None else Path(folder), progress=progress)

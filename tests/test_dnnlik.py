@@ -163,6 +163,8 @@ def test_data_that_cannot_be_learned_is_refused():
     bad = Labelled(np.zeros((3, 2)), np.array([0.0, np.nan, 1.0]), None, np.ones(3))
     with pytest.raises(TrainingError, match="logpdf is not finite in 1 train rows, the first is row 1"):
         bad.check("train")
+    with pytest.raises(ConfigError, match="trained on a Data, not on ndarray"):
+        DnnLik.fit(np.zeros((100, 2)))
 
 
 def test_a_constant_column_is_kept(truth):
