@@ -160,7 +160,8 @@ def test_metadata_says_what_each_head_is(folder):
     assert reference["exact"].shape == reference["logpdf"].shape == reference["error"].shape == (200, 2)
     assert reference["gradient"].shape == (200, 2, 3)
     card = (folder / "README.md").read_text("utf-8")
-    assert "| `asimov` | asimov | of the data expected without signal | nu |" in card
+    assert "Profiled over: nu." in card
+    assert "| `asimov` | asimov | of the data expected without signal |" in card
     assert "| `asimov` | everywhere | 200 |" in card
     assert 'likelihood.select("asimov")' in card
 
