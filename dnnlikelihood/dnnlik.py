@@ -90,12 +90,9 @@ class DnnLik(LogDensity, Artifact):
             Locked: another process trains in `folder`.
             ConfigError: something else than a Data.
         """
-        from .data import Data
         from .networks.train_on_data import numbers, train
 
-        if not isinstance(data, Data):
-            made = "Data.label(likelihood, theta) or Data.from_arrays(theta, logpdf, ...)"
-            raise ConfigError(f"a DnnLik is trained on a Data, not on {type(data).__name__}; make one with {made}")
+        _check_is_data(data)
         config = config or DnnLikConfig()
         cpu, wall = time.process_time(), time.perf_counter()
         ensemble, history = train(data, config, anchor, None if folder is None else Path(folder), progress=progress)
@@ -352,3 +349,11 @@ def _known_box(dnnlik: DnnLik) -> Domain:
         return domain  # was narrowed when it was reparametrised first
     low = np.maximum.reduce([domain.low, space.lower, ranges.low])
     return replace(domain, low=low, high=np.minimum.reduce([domain.high, space.upper, ranges.high]))
+
+
+def _check_is_data(data: Any) -> None:
+    from .data import Data
+
+    if not isinstance(data, Data):
+        made = "Data.label(likelihood, theta) or Data.from_arrays(theta, logpdf, ...)"
+        raise ConfigError(f"a DnnLik is trained on a Data, not on {type(data).__name__}; make one with {made}")
