@@ -51,7 +51,7 @@ class LearnConfig(Config):
     """How much of everything.
 
     `preset("quick")` trains in half a CPU-minute and is good to 0.05 nats on the toy search; `preset("full")`, the
-    default, takes a few CPU-minutes and is good to 0.015.
+    default, takes a few CPU-minutes and is good to 0.02.
     """
 
     n_posterior: int = 50_000

@@ -140,7 +140,7 @@ def learn(
         "n_train": lesson.data.counts["train"],
         "weights_per_member": model.ensemble.members[0].n_weights,
         "cpu_seconds": {k: round(v, 2) for k, v in cpu.items()},
-        "accuracy": [*_accuracy(model, theta, exact, compared), accuracy_row(model, SLICES, *slices)],
+        "accuracy": _accuracy(model, theta, exact, compared, slices),
         "coverage": coverage_rows(model, *(np.concatenate(pair) for pair in zip((theta, exact), slices, strict=True))),
         "hpdi": _hpdi_table(likelihood, own, truth_samples),
         "tmu": _tmu_table(likelihood, truth_scan, own_scan),
@@ -224,7 +224,9 @@ def _scans(
     return Inference(likelihood).tmu(poi, points, progress=progress), own.tmu(poi, points, progress=progress)
 
 
-def _accuracy(model: DnnLik, theta: np.ndarray, exact: np.ndarray, compared: Agreement) -> list[dict[str, Any]]:
+def _accuracy(
+    model: DnnLik, theta: np.ndarray, exact: np.ndarray, compared: Agreement, slices: tuple[np.ndarray, np.ndarray]
+) -> list[dict[str, Any]]:
     """Rows of errors in nats: the unseen posterior points first, with the quadratic baseline beside them."""
     keys = ("n", "rmse", "baseline_rmse", "max")
     elsewhere = [
@@ -232,6 +234,8 @@ def _accuracy(model: DnnLik, theta: np.ndarray, exact: np.ndarray, compared: Agr
         for where, region in compared.regions.items()
         if where != "bulk"
     ]
+    if len(slices[0]):  # none where the support is as narrow as the profile
+        elsewhere.append(accuracy_row(model, SLICES, *slices))
     return [accuracy_row(model, "posterior, unseen", theta, exact), *elsewhere]
 
 

@@ -96,13 +96,12 @@ def scan(
     if axes is None and len(both) > 1:
         axes = _shared(asked, names, n_points or (81 if len(names) == 1 else 101))
     options: dict[str, Any] = {"profiled": profiled, "at": at, "n_points": n_points, "n_starts": n_starts}
-    options["search"] = search
+    options |= {"search": search, "progress": progress}
     if profiled:
         _valleys(both, n_starts)
-    found = {who: i.scan(list(names), axes, progress=progress, **options) for who, i in both.items()}
+    found = {who: i.scan(list(names), axes, **options) for who, i in both.items()}
     pieces = {}
     if len(names) == 1:
-        options["progress"] = progress
         pieces = {who: i.intervals(names[0], levels, found[who], **options) for who, i in both.items()}
     report = _report(asked[OWN].parameters.names, both, found, pieces)
     if output is None:

@@ -28,7 +28,7 @@ HALVINGS = 6
 """Of the way from the lowest point of a scan to the next, in search of the other side of a minimum; of the way to where
 a function is NaN."""
 FLAT = 1e-3
-"""A slope that is zero, relative to those at the ends of its bracket; a jump of the slope is none."""
+"""A slope that is zero, relative to that at the lower end of its bracket; a jump of the slope is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,9 +154,9 @@ def minimise(f: WithSlope, low: np.ndarray, high: np.ndarray, most: float) -> Mi
     end, there = _across(slopes, at, x[every, other], np.where(rising, -1.0, 1.0), slope[every, other])
     rows = np.flatnonzero(np.where(rising, there < 0, there > 0))
     root = solve(lambda k, mu: slopes(rows[k], mu), np.minimum(at, end)[rows], np.maximum(at, end)[rows])
-    steepest = np.maximum(np.abs(slope[every, best]), np.abs(there))[rows]
+    falling = np.where(rising, there, slope[every, best])[rows]
     flat = (best == 0) & rising | (slope[every, best] == 0)
-    flat[rows] = np.abs(root.value) <= FLAT * (1 + steepest)
+    flat[rows] = np.abs(root.value) <= FLAT * (1 + np.abs(falling))
     at[rows[flat[rows]]] = root.x[flat[rows]]
     return Minima(at, f(every, at)[0], flat)
 
