@@ -185,7 +185,7 @@ class Hpdi:
     level: float
     intervals: tuple[Interval, ...]
     uncertainty: tuple[tuple[float, float], ...] = field(default=())
-    """Standard errors of the edges (low, high) of each interval, from batches of the sample."""
+    """Standard errors of the edges (low, high) of each interval, by a jackknife over batches of the sample."""
     warnings: tuple[str, ...] = ()
     """Why not to trust it: a chain that did not converge, say."""
 

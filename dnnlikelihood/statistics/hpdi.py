@@ -113,44 +113,52 @@ def hpdi_of_density(x: Any, log_density: Any, level: float) -> Hpdi:
 
 
 def _region(x: np.ndarray, f: np.ndarray, level: float, deviation: np.ndarray, limits: tuple[float, float]) -> Hpdi:
-    """Intervals of the piecewise linear density f above the threshold that holds `level`."""
+    """Intervals of the piecewise linear density f above the threshold at which they hold `level`."""
+    below = np.concatenate([[0.0], np.cumsum(0.5 * (f[1:] + f[:-1]) * np.diff(x))])
     low, high = 0.0, float(f.max())
-    for _ in range(80):
+    for _ in range(60):
         t = 0.5 * (low + high)
-        low, high = (t, high) if _mass_above(x, f, t) > level else (low, t)
-    t = 0.5 * (low + high)
+        # What noise adds or takes away counts: the intervals that are told must hold the level, not the set {f > t}.
+        inside = sum(_mass(x, f, below, right) - _mass(x, f, below, left) for left, right in _edges(x, f, t, deviation))
+        low, high = (t, high) if inside > level else (low, t)
+    return Hpdi(
+        level,
+        tuple(
+            Interval(left, right, open_low=left <= limits[0], open_high=right >= limits[1])
+            for left, right in _edges(x, f, low, deviation)
+        ),
+    )
+
+
+def _edges(x: np.ndarray, f: np.ndarray, t: float, deviation: np.ndarray) -> list[tuple[float, float]]:
+    """Where f > t, without the gaps and islands that noise makes."""
     believed = BELIEVED * float(deviation[np.argmin(np.abs(f - t))])
-    pieces = _pieces(f > t)
     merged: list[list[int]] = []
-    for a, b in pieces:
+    for a, b in _pieces(f > t):
         if merged and t - f[merged[-1][1] : a + 1].min() <= believed:
             merged[-1][1] = b
         else:
             merged.append([a, b])
     kept = [[a, b] for a, b in merged if f[a : b + 1].max() - t > believed] or [max(merged, key=lambda p: p[1] - p[0])]
-    intervals = []
-    for a, b in kept:
-        left = x[a] if a == 0 else np.interp(t, f[[a - 1, a]], x[[a - 1, a]])
-        right = x[b] if b == len(x) - 1 else np.interp(t, f[[b + 1, b]], x[[b + 1, b]])
-        intervals.append(
-            Interval(float(left), float(right), open_low=bool(left <= limits[0]), open_high=bool(right >= limits[1]))
+    return [
+        (
+            float(x[a] if a == 0 else np.interp(t, f[[a - 1, a]], x[[a - 1, a]])),
+            float(x[b] if b == len(x) - 1 else np.interp(t, f[[b + 1, b]], x[[b + 1, b]])),
         )
-    return Hpdi(level, tuple(intervals))
+        for a, b in kept
+    ]
+
+
+def _mass(x: np.ndarray, f: np.ndarray, below: np.ndarray, at: float) -> float:
+    """Integral of the piecewise linear f from x[0] to `at`; `below` holds it at the points."""
+    i = min(max(int(np.searchsorted(x, at)) - 1, 0), len(x) - 2)
+    return float(below[i] + 0.5 * (f[i] + np.interp(at, x[i : i + 2], f[i : i + 2])) * (at - x[i]))
 
 
 def _pieces(above: np.ndarray) -> np.ndarray:
     """(k, 2) first and last index of each run of True."""
     change = np.flatnonzero(np.diff(np.concatenate([[False], above, [False]]).astype(int)))
     return change.reshape(-1, 2) - [0, 1]
-
-
-def _mass_above(x: np.ndarray, f: np.ndarray, t: float) -> float:
-    """Integral of the piecewise linear f over {f > t}."""
-    a, b, width = f[:-1], f[1:], np.diff(x)
-    top, bottom = np.maximum(a, b), np.minimum(a, b)
-    share = np.where(top > bottom, (top - t) / np.where(top > bottom, top - bottom, 1.0), 1.0)
-    partial = share * 0.5 * (top + t)
-    return float((width * np.where(bottom > t, 0.5 * (a + b), np.where(top > t, partial, 0.0))).sum())
 
 
 def _uncertainty(
@@ -162,21 +170,24 @@ def _uncertainty(
     support: tuple[float, float],
     size: float,
 ) -> tuple[tuple[float, float], ...]:
-    """Standard errors of the edges: spread over consecutive batches, divided by the root of their number.
+    """Standard errors of the edges: the jackknife over consecutive batches, each left out in turn.
 
-    Batches whose region falls into another number of intervals are left out; nan if fewer than five remain.
+        se^2 = (k - 1) / k * sum_j (edge without batch j - their mean)^2
+
+    A batch alone would be smoothed more than the sample is, and its far edges would hardly move. Parts whose region
+    falls into another number of intervals are left out; nan if fewer than five remain.
     """
     edges = []
     for part in np.array_split(np.arange(len(x)), BATCHES):
-        v, u = x[part], w[part]
+        v, u = np.delete(x, part), np.delete(w, part)
         if len(part) < 50 or u[(v >= window[0]) & (v <= window[1])].sum() <= 0.005 * u.sum():
             continue
-        batch = _from_sample(v, u / u.sum(), level, window, support, max(size / BATCHES, 2.0))
-        if len(batch.intervals) == len(found.intervals):
-            edges.append([(i.low, i.high) for i in batch.intervals])
+        rest = _from_sample(v, u / u.sum(), level, window, support, max(size * (1 - 1 / BATCHES), 2.0))
+        if len(rest.intervals) == len(found.intervals):
+            edges.append([(i.low, i.high) for i in rest.intervals])
     if len(edges) < 5:
         return tuple((float("nan"), float("nan")) for _ in found.intervals)
-    spread = np.std(edges, axis=0, ddof=1) / np.sqrt(BATCHES)
+    spread = np.std(edges, axis=0) * np.sqrt(len(edges) - 1)
     return tuple((float(a), float(b)) for a, b in spread)
 
 

@@ -65,12 +65,27 @@ def test_a_tabulated_gaussian_is_exact():
         np.testing.assert_allclose(edges(hpdi_of_density(x, -0.5 * x**2 + 100, level)), [-z, z], atol=1e-6)
 
 
-def test_standard_errors_tell_the_spread(rng):
-    found = [hpdi(rng.normal(size=20000), 0.6827) for _ in range(20)]
-    spread = np.std([edges(f) for f in found], axis=0)
-    claimed = np.mean([f.uncertainty[0] for f in found], axis=0)
-    assert (np.abs(np.mean([edges(f) for f in found], axis=0) - [-1, 1]) < 4 * spread / np.sqrt(20) + 0.004).all()
-    assert ((claimed / spread > 0.6) & (claimed / spread < 1.7)).all()
+@pytest.mark.parametrize("level", LEVELS)
+def test_standard_errors_tell_the_spread(rng, level):
+    """Batches on their own, each smoothed more than the sample, told half of it at 99.73 %."""
+    from scipy.stats import norm
+
+    found = [hpdi(rng.normal(size=20000), level) for _ in range(30)]
+    right = np.array([-1, 1]) * norm.ppf(0.5 + level / 2)
+    spread = np.sqrt(np.mean([(np.array(edges(f)) - right) ** 2 for f in found]))
+    claimed = np.mean([f.uncertainty[0] for f in found])
+    assert 0.75 < claimed / spread < 1.4
+
+
+def test_intervals_hold_their_level_though_noise_makes_gaps_and_islands(rng):
+    inside = []
+    for _ in range(10):
+        x = rng.standard_t(3, size=2000)
+        grid, f, _ = density_1d(x)
+        below = np.concatenate([[0], np.cumsum(0.5 * (f[1:] + f[:-1]) * np.diff(grid))])
+        held = [np.interp([i.low, i.high], grid, below) for i in hpdi(x, 0.9973).intervals]
+        inside.append(sum(high - low for low, high in held))
+    assert np.median(inside) == pytest.approx(0.9973, abs=3e-4)
 
 
 def test_edges_fluctuate_less_than_those_of_the_shortest_interval(rng):
