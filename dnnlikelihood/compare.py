@@ -9,8 +9,9 @@ and s the standard deviation of y over the training points:
     KS  = median over the parameters of the p-value of two samples; "pred" ones are weighted by exp(r)
 
 The paper's networks were the best of several of 2 x 5000 units; here they are the best by validation of `n_members` of
-`width` units, and all of them averaged ("stacked"). S1 is drawn by Hamiltonian Monte Carlo: the distribution is that of
-the paper's sampling, which takes 1e9 evaluations for as many independent points (`SamplerConfig.paper_s1` as `s1`).
+`width` units, and all of them averaged ("stacked") if there are several. S1 is drawn by Hamiltonian Monte Carlo: the
+distribution is that of the paper's sampling, which takes 1e9 evaluations for as many independent points
+(`SamplerConfig.paper_s1` as `s1`).
 Every run is kept in the folder: a killed comparison goes on where it stopped.
 """
 
@@ -213,7 +214,8 @@ class _Work:
     def _ask(self, model: DnnLik, sets: Mapping[str, Points], seconds: float | None, n_train: int) -> dict[str, Any]:
         start = self.s1[0][: 100 * self.config.resampling.n_chains]
         out = {}
-        for variant, density in (("best", model.member()), ("stacked", model)):
+        variants = {"best": model.member()} | ({"stacked": model} if len(model.ensemble.members) > 1 else {})
+        for variant, density in variants.items():
             asked = _answers_to(_posterior(density, self.config.resampling, start))
             errors = {name: _answers(density, theta) - logpdf for name, (theta, logpdf) in sets.items()}
             asked |= _fit_metrics(errors, sets) | _ks_metrics(errors, sets)

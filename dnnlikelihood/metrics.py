@@ -79,7 +79,7 @@ class MetricTable:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What is there so far: metrics by run ("B1", ..., "ours") and by variant ("best", "stacked")."""
+    """What is there so far: metrics by run ("B1", ..., "ours") and by variant ("best"; "stacked" of several)."""
 
     runs: Mapping[str, Mapping[str, Any]]
 
@@ -89,23 +89,27 @@ class Comparison:
 
     def _table(self, kind: str) -> MetricTable:
         names = [name for name in self.runs if name.startswith(kind)]
-        ours = ("this package",) if "ours" in self.runs else ()
+        ours = self.runs.get("ours", {})
+        whole = ours.get("stacked", ours.get("best", {}))
+        variants = [v for v in ("best", "stacked") if any(v in self.runs[name] for name in names)]
         rows = []
         for m in METRICS:
             shown = {"paper": [m.paper(name) for name in names]}
-            shown |= {v: [self.runs[name][v].get(m.key) for name in names] for v in ("best", "stacked")}
-            for variant, values in shown.items():
-                own = [self.runs["ours"]["stacked"].get(m.key)] if ours and variant == "stacked" else [None] * len(ours)
-                if any(v is not None for v in values):
-                    rows.append((m.label, variant, *(_number(v) for v in [*values, *own])))
+            shown |= {v: [self.runs[name].get(v, {}).get(m.key) for name in names] for v in variants}
+            if ours:
+                # This package answers with its whole ensemble: beside the last row of a metric.
+                for variant, values in shown.items():
+                    values.append(whole.get(m.key) if variant == variants[-1] else None)
+            rows += [(m.label, v, *map(_number, values)) for v, values in shown.items() if set(values) != {None}]
         notes = [
             f"{name}, {variant}: {warning}"
             for name in [*names, *(["ours"] if ours else [])]
-            for variant in ("best", "stacked")
-            for warning in self.runs[name][variant]["warnings"]
+            for variant, asked in self.runs[name].items()
+            for warning in asked["warnings"]
         ]
         title = {"B": "Networks trained on S1 (unbiased)", "F": "Networks trained on S3 (mixture)"}[kind]
-        return MetricTable(title, ("metric", "", *names, *ours), tuple(rows), tuple(notes))
+        columns = ("metric", "", *names, *(["this package"] if ours else []))
+        return MetricTable(title, columns, tuple(rows), tuple(notes))
 
     def markdown(self) -> str:
         """All tables."""

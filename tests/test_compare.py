@@ -88,7 +88,7 @@ def test_our_recipe_is_a_column_of_its_own(folder, comparison):
     both = compare(folder, SMALL, only=["ours"], progress=False)
     table = both.tables()[0]
     assert table.columns == ("metric", "", "B1", "this package")
-    assert both.runs["ours"]["stacked"]["n_train"] == 4300
+    assert both.runs["ours"]["stacked"]["n_train"] == 4900
     text = (folder / "comparison.md").read_text("utf-8")
     assert text == both.markdown()
     assert "| mean |t_mu error|" not in text  # a bar would end the cell
@@ -102,6 +102,15 @@ def test_tables_put_the_paper_first(comparison):
     assert {row[:2]: row[2:] for row in f.rows}["MSE test, nats^2", "paper"] == ("0.405",)
     assert b.rich().row_count == len(b.rows)
     assert b.markdown().count("\n| ") == len(b.rows) + 1
+
+
+def test_one_network_is_not_shown_twice(comparison):
+    alone = {name: {"best": run["best"]} for name, run in comparison.runs.items()}
+    table = Comparison(alone | {"ours": comparison.runs["B1"]}).tables()[0]
+    assert {row[1] for row in table.rows} == {"paper", "best"}
+    rows = {row[:2]: row[2:] for row in table.rows}
+    assert rows["epochs", "paper"][1] == ""
+    assert rows["epochs", "best"] == ("2", "2")
 
 
 def test_warnings_are_printed(comparison):
