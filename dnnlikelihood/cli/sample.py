@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..errors import ConfigError
 from . import tables
 from .command import Command, Report, output_option, progress_option
 
@@ -25,13 +26,22 @@ __all__ = ["label", "sample"]
 @click.argument("density", metavar="SOURCE|FOLDER")
 @output_option
 @click.option("--method", type=click.Choice(["hmc", "nuts", "emcee"]), default="hmc", show_default=True)
+@click.option(
+    "--move",
+    "moves",
+    multiple=True,
+    metavar="KIND[:SIZE]",
+    help="Of emcee: de (its default), stretch:2 (scale), gaussian:0.01 (variance); several are mixed.",
+)
 @click.option("--n-chains", type=int, help="Chains, or walkers of emcee (at least 2 d + 2).")
 @click.option("--n-steps", type=int, help="Kept steps of every chain.")
 @click.option("--n-warmup", type=int, help="Steps before them.")
 @click.option("--thin", type=int, help="Transitions a kept step.")
 @click.option("--seed", type=int, help="Of everything random.")
 @progress_option
-def sample(density: str, output: Path, method: str, *, progress: bool, **settings: int | None) -> Report:
+def sample(
+    density: str, output: Path, method: str, moves: tuple[str, ...], *, progress: bool, **settings: int | None
+) -> Report:
     """Sample a likelihood or a surrogate with many chains.
 
     SOURCE|FOLDER is a source, a recipe, a saved likelihood, a DnnLik or a published model. A run that was killed
@@ -44,10 +54,14 @@ def sample(density: str, output: Path, method: str, *, progress: bool, **setting
     from .opening import density as opened
 
     target = opened(density)
-    given = {k: v for k, v in settings.items() if v is not None}
-    config = SamplerConfig(method=method, **given)  # type: ignore[arg-type]
+    given: dict[str, Any] = {k: v for k, v in settings.items() if v is not None}
+    if moves:
+        if method != "emcee":
+            raise ConfigError(f"{method} has no moves: give --method emcee with --move")
+        given["moves"] = tuple(map(_move, moves))
+    config = SamplerConfig(method=method, **given)
     chosen = {k: getattr(config, k) for k in ("n_chains", "n_steps", "n_warmup", "seed")}
-    chosen |= {k: v for k, v in given.items() if k == "thin"}
+    chosen |= {k: v for k, v in given.items() if k in ("thin", "moves")}
     around = None if has_proper_prior(target) else Inference(target).map().theta
     samples = draw(target, method, output, around=around, progress=progress, **chosen)
     reasons = tuple(f"not converged: {reason}" for reason in samples.verdict.reasons)
@@ -55,6 +69,18 @@ def sample(density: str, output: Path, method: str, *, progress: bool, **setting
     numbers = {"folder": str(output), "n_steps": steps, "n_chains": chains, "n_parameters": d}
     numbers |= {"cpu_seconds": samples.seconds, **samples.verdict.to_json()}
     return Report(numbers, (_verdict(samples, output),), reasons)
+
+
+def _move(text: str) -> Any:
+    """A move of emcee from "kind" or "kind:size"."""
+    from ..sampling.ensemble import Move
+
+    kind, _, size = text.partition(":")
+    named = {"stretch": "a", "gaussian": "variance"}
+    try:
+        return Move.from_json({"kind": kind} | ({named[kind]: float(size)} if size else {}))
+    except (KeyError, ValueError):
+        raise ConfigError(f"move {text!r} is none of de, stretch[:SCALE], gaussian:VARIANCE") from None
 
 
 def _verdict(samples: Samples, folder: Path) -> Any:

@@ -11,6 +11,7 @@ from dnnlikelihood.dnnlik import DnnLik, DnnLikConfig
 from dnnlikelihood.inference import Inference
 from dnnlikelihood.networks.config import NetworkConfig, TrainingConfig
 from dnnlikelihood.sampler import Sampler
+from dnnlikelihood.sampling.ensemble import Move
 
 SHORT = ("--n-chains", 32, "--n-steps", 300)
 
@@ -43,6 +44,17 @@ def test_sampling_options_reach_the_sampler(run, tmp_path):
     c = Sampler.load(tmp_path / "s").config
     assert (c.method, c.n_steps, c.n_warmup, c.thin, c.seed) == ("emcee", 40, 50, 3, 5)
     assert answer(result)["n_chains"] == 16
+
+
+def test_moves_of_emcee_are_chosen_and_mixed(run, tmp_path):
+    few = ("--n-chains", 16, "--n-steps", 40, "--move", "stretch:1.3", "--move", "gaussian:0.2")
+    run("sample", "gaussian", "--output", tmp_path / "s", "--method", "emcee", *few, code=1)
+    assert Sampler.load(tmp_path / "s").config.moves == (Move.stretch(1.3), Move.gaussian(0.2))
+    refused = run("sample", "gaussian", "--output", tmp_path / "t", *few, code=2)
+    assert "hmc has no moves" in refused.stderr
+    for bad in ("snooker", "de:2", "stretch:wide", "stretch:0.5"):
+        refused = run("sample", "gaussian", "--output", tmp_path / "t", "--method", "emcee", "--move", bad, code=2)
+        assert "move" in refused.stderr
 
 
 def test_labels_are_split_and_have_gradients(run, chain):
