@@ -268,9 +268,12 @@ def _bands(data: _Data, level: float) -> tuple[np.ndarray, np.ndarray, np.ndarra
     def widest(rows: np.ndarray, mu: np.ndarray) -> np.ndarray:
         return short(k * rows + k - 1, mu)
 
-    high, found = expand(widest, np.ones(n), MOST)
-    root = solve(short, np.zeros(n * k), np.repeat(high, k))
-    status = _status(root, np.repeat(found, k), *(np.zeros((2, n * k), bool)))
+    high, found = (np.repeat(a, k) for a in expand(widest, np.ones(n), MOST))
+    # Where there is no number at the far end, the nearer bands may have one: each is bracketed alone.
+    alone = np.flatnonzero(np.repeat(np.isnan(widest(np.arange(n), high[::k])), k))
+    high[alone], found[alone] = expand(lambda i, mu: short(alone[i], mu), np.ones(len(alone)), MOST)
+    root = solve(short, np.zeros(n * k), high)
+    status = _status(root, found, *(np.zeros((2, n * k), bool)))
     error = np.full(n * k, np.nan)
     good = np.flatnonzero(status == "converged")
     rows, mu = good // k, root.x[good]

@@ -126,7 +126,8 @@ def minimise(f: WithSlope, low: np.ndarray, high: np.ndarray, most: float) -> Mi
     """Lowest points at or above `low`; the scan from `low` to `high` grows while the functions still fall at its end.
 
     Args:
-        f: returns values and slopes; the value is +inf where a function has ended.
+        f: returns values and slopes; the value is +inf where a function has ended. Where it is NaN, the answer is NaN
+            too, unless the function rises towards there.
         low: (n,).
         high: (n,) above it.
         most: where the scans end.
@@ -142,7 +143,7 @@ def minimise(f: WithSlope, low: np.ndarray, high: np.ndarray, most: float) -> Mi
         falling = (np.argmin(y[busy], axis=1) == GRID - 1) & (slope[busy, -1] < 0) & (high[busy] < most)
         busy = busy[falling]
         high[busy] = np.minimum(low[busy] + GROWTH * (high - low)[busy], most)
-    every, best = np.arange(n), np.argmin(np.where(np.isnan(y), -np.inf, y), axis=1)
+    every, best = np.arange(n), np.argmin(np.where(_hides(y, slope), -np.inf, np.nan_to_num(y, nan=np.inf)), axis=1)
     rising = slope[every, best] >= 0
     at = x[every, best]
     other = np.clip(np.where(rising, best - 1, best + 1), 0, GRID - 1)
@@ -159,6 +160,18 @@ def minimise(f: WithSlope, low: np.ndarray, high: np.ndarray, most: float) -> Mi
     flat[rows] = np.abs(root.value) <= FLAT * (1 + np.abs(falling))
     at[rows[flat[rows]]] = root.x[flat[rows]]
     return Minima(at, f(every, at)[0], flat)
+
+
+def _hides(y: np.ndarray, slope: np.ndarray) -> np.ndarray:
+    """(n, GRID) where a NaN may hide what is lowest: the last number on the way there does not rise."""
+    unknown = np.isnan(y)
+    lowest = np.argmin(np.where(unknown, np.inf, y), axis=1)[:, None]
+    place, right = np.arange(GRID), np.arange(GRID) > lowest
+    before = np.maximum.accumulate(np.where(unknown, -1, place), axis=1)
+    after = np.minimum.accumulate(np.where(unknown, GRID, place)[:, ::-1], axis=1)[:, ::-1]
+    last = np.clip(np.where(right, before, after), 0, GRID - 1)
+    towards = np.take_along_axis(slope, last, axis=1) * np.where(right, 1.0, -1.0)
+    return unknown & ~(towards > 0)
 
 
 def _across(

@@ -198,6 +198,24 @@ def test_a_failed_fit_is_no_limit(truth):
     assert found.observed[0] == pytest.approx(upper_limits(good).observed[0])
 
 
+def test_bands_and_fits_on_this_side_of_what_has_no_label_are_told(truth):
+    """Nothing is known above mu = 3: between the +1 and the +2 sigma band, and above best fit and observed limit."""
+    good = along(truth, SIGNALS[:1])
+
+    def evaluate(heads, rows, mu):
+        nll, slope = good.evaluate(heads, rows, mu)
+        wall = 0.5 * sum(right.expected[0, 3:])
+        return np.where((mu > wall)[:, None], np.nan, nll), slope
+
+    right = upper_limits(good)
+    assert right.observed[0] < right.expected[0, 3]
+    found = upper_limits(SignalCurves(1, evaluate, good.heads, good.floor))
+    assert found.status_expected[0].tolist() == 4 * ["converged"] + ["failed"]
+    np.testing.assert_allclose(found.expected[0, :4], right.expected[0, :4], rtol=1e-6)
+    assert found.status[0] == "converged"
+    assert found.observed[0] == pytest.approx(right.observed[0], rel=1e-6)
+
+
 def test_signals_by_name(truth):
     named = {"SR-2": 4.0, "SR-0": 3.0, "SR-1": 2.0}
     assert upper_limits(along(truth, named)).observed == pytest.approx(upper_limits(along(truth, SIGNALS[0])).observed)
