@@ -20,9 +20,8 @@ __all__ = ["cover", "find_starts", "lead_first"]
 DRAWS = 8
 REACH, LEVELS = (0.4, 1.6), (0.02, 3.0)
 """Of random draws: standard deviations of the nuisances, and parts of where fits begin of free normalisations."""
-CLOSE, SHARE = 0.03, 0.002
-"""A maximum is reached within so many nats, which small sides of single nuisances are worth, and such a part of what
-the signal costs."""
+CLOSE, SHARE = 0.005, 0.0003
+"""A maximum is reached within so many nats, and such a part of what the signal costs."""
 CANDIDATES = 6
 """Maxima that are tried as the next start."""
 MOST = 8
