@@ -194,14 +194,12 @@ class _Work:
         """The same questions to this package's recipe, on unbiased points: of its own, and of S1 for the test."""
         data = training_data(self.likelihood, self.config.ours, self.folder / "ours", progress=self.progress).data
         model, seconds = self._fit("ours", data, self.config.ours.model)
-        posterior = data.kinds("train") == "posterior"
         theta, logpdf = self.s1
         some = slice(0, max(self.config.sizes[0] // 2, 1))
-        sets = {
-            "train": (data.theta("train")[posterior], data.logpdf("train")[posterior]),
-            "validation": (data.theta("validation"), data.logpdf("validation")),
-            "test": (theta[some], logpdf[some]),
-        }
+        sets: dict[str, Points] = {"test": (theta[some], logpdf[some])}
+        for name in ("train", "validation"):
+            unbiased = data.kinds(name) == "posterior"
+            sets[name] = data.theta(name)[unbiased], data.logpdf(name)[unbiased]
         return self._ask(model, sets, seconds, data.counts["train"])
 
     def _fit(self, name: str, data: Data, recipe: DnnLikConfig) -> tuple[DnnLik, float | None]:
