@@ -73,6 +73,8 @@ class CompareConfig(Config):
         sizes = self.sizes
         ascend = list(sizes) == sorted(set(sizes)) and 1 <= len(sizes) <= 3 and sizes[0] >= 100
         require(ascend, f"sizes {sizes} must be one to three ascending numbers, at least 100")
+        for name in ("width", "n_members", "n_epochs"):
+            require(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}, must be at least 1")
         drawn = self.s1.n_steps * self.s1.n_chains
         require(drawn >= 2 * sizes[-1], f"S1 gives {drawn} points, {sizes[-1]} training points need {2 * sizes[-1]}")
         require(self.resampling.start == "given", "resampling starts from points of S1: start='given'")

@@ -75,12 +75,15 @@ def _move(text: str) -> Any:
     """A move of emcee from "kind" or "kind:size"."""
     from ..sampling.ensemble import Move
 
-    kind, _, size = text.partition(":")
+    kind, colon, size = text.partition(":")
     named = {"stretch": "a", "gaussian": "variance"}
     try:
-        return Move.from_json({"kind": kind} | ({named[kind]: float(size)} if size else {}))
+        if kind == "gaussian" and not colon:
+            raise ValueError
+        given = {"kind": kind, **({named[kind]: float(size)} if colon else {})}
     except (KeyError, ValueError):
         raise ConfigError(f"move {text!r} is none of de, stretch[:SCALE], gaussian:VARIANCE") from None
+    return Move.from_json(given)
 
 
 def _verdict(samples: Samples, folder: Path) -> Any:

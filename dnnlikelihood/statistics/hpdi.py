@@ -113,7 +113,9 @@ def hpdi_of_density(x: Any, log_density: Any, level: float) -> Hpdi:
 
 
 def _region(x: np.ndarray, f: np.ndarray, level: float, deviation: np.ndarray, limits: tuple[float, float]) -> Hpdi:
-    """Intervals of the piecewise linear density f above the threshold at which they hold `level`."""
+    """Intervals of the piecewise linear density f above the threshold at which they hold `level`; more than that where
+    a gap closes just there, or on a plateau.
+    """
     below = np.concatenate([[0.0], np.cumsum(0.5 * (f[1:] + f[:-1]) * np.diff(x))])
     low, high = 0.0, float(f.max())
     for _ in range(60):
@@ -124,7 +126,7 @@ def _region(x: np.ndarray, f: np.ndarray, level: float, deviation: np.ndarray, l
     return Hpdi(
         level,
         tuple(
-            Interval(left, right, open_low=left <= limits[0], open_high=right >= limits[1])
+            Interval(left, right, open_low=bool(left <= limits[0]), open_high=bool(right >= limits[1]))
             for left, right in _edges(x, f, low, deviation)
         ),
     )
@@ -134,7 +136,7 @@ def _edges(x: np.ndarray, f: np.ndarray, t: float, deviation: np.ndarray) -> lis
     """Where f > t, without the gaps and islands that noise makes."""
     believed = BELIEVED * float(deviation[np.argmin(np.abs(f - t))])
     merged: list[list[int]] = []
-    for a, b in _pieces(f > t):
+    for a, b in _pieces(f >= t):
         if merged and t - f[merged[-1][1] : a + 1].min() <= believed:
             merged[-1][1] = b
         else:
@@ -174,8 +176,9 @@ def _uncertainty(
 
         se^2 = (k - 1) / k * sum_j (edge without batch j - their mean)^2
 
-    A batch alone would be smoothed more than the sample is, and its far edges would hardly move. Parts whose region
-    falls into another number of intervals are left out; nan if fewer than five remain.
+    It knows nothing of bias: far edges of a long tail lie further in than it says. A batch alone would be smoothed more
+    than the sample is, and its far edges would hardly move. Parts whose region falls into another number of intervals
+    are left out; nan if fewer than five remain.
     """
     edges = []
     for part in np.array_split(np.arange(len(x)), BATCHES):
@@ -187,7 +190,7 @@ def _uncertainty(
             edges.append([(i.low, i.high) for i in rest.intervals])
     if len(edges) < 5:
         return tuple((float("nan"), float("nan")) for _ in found.intervals)
-    spread = np.std(edges, axis=0) * np.sqrt(len(edges) - 1)
+    spread = np.std(edges, axis=0) * np.sqrt(BATCHES - 1)
     return tuple((float(a), float(b)) for a, b in spread)
 
 

@@ -235,7 +235,8 @@ def upper_limits(
     target = np.log(1 - check_level(level))
     data = _Data(curves, statistic, ASIMOV)
     expected, status_expected, error_expected = _bands(_Data(curves, statistic, bands), level)
-    widest = np.where(np.isfinite(expected[:, -1]) & (expected[:, -1] > 0), expected[:, -1], 1.0)
+    widest = np.where(np.isfinite(expected), expected, 0.0).max(axis=1)
+    widest[widest == 0] = 1.0
     best = data.fit(widest)
 
     def short(rows: np.ndarray, mu: np.ndarray) -> np.ndarray:

@@ -25,8 +25,9 @@ GRID = 13
 """Points of a scan, closer together at its lower end: where nuisances change sides, small signals know two valleys."""
 GROWTH = 3.0
 HALVINGS = 6
-"""Of the way from the lowest point of a scan to the next, in search of the other side of a minimum; of the way to where
-a function is NaN."""
+"""Of the way from the lowest point of a scan to the next, in search of the other side of a minimum."""
+BACK, NEAR = 24, 1.02
+"""Steps back from where a function is NaN, and the ratio to a point before at which they end."""
 FLAT = 1e-3
 """A slope that is zero, relative to that at the lower end of its bracket; a jump of the slope is none."""
 
@@ -111,14 +112,14 @@ def expand(f: Function, start: np.ndarray, most: float) -> tuple[np.ndarray, np.
         busy = busy[(value < 0) & (x[busy] < most)]
         below[busy], x[busy] = x[busy], np.minimum(GROWTH * x[busy], most)
     busy = np.flatnonzero(broken)
-    for _ in range(HALVINGS):
+    for _ in range(BACK):
         if not len(busy):
             break
         middle = np.where(below[busy] > 0, np.sqrt(below[busy] * x[busy]), x[busy] / GROWTH)
         value = f(busy, middle)
         under = value < 0
         below[busy[under]], x[busy[~under]] = middle[under], middle[~under]
-        busy = busy[~(value >= 0)]
+        busy = busy[~(value >= 0) & (x[busy] > NEAR * below[busy])]
     return x, found
 
 
@@ -140,10 +141,10 @@ def minimise(f: WithSlope, low: np.ndarray, high: np.ndarray, most: float) -> Mi
         x[busy] = low[busy, None] + (high - low)[busy, None] * np.linspace(0, 1, GRID) ** 2
         value, rise = f(np.repeat(busy, GRID), x[busy].ravel())
         y[busy], slope[busy] = value.reshape(-1, GRID), np.where(np.isfinite(value), rise, 1.0).reshape(-1, GRID)
-        falling = (np.argmin(y[busy], axis=1) == GRID - 1) & (slope[busy, -1] < 0) & (high[busy] < most)
+        falling = (_lowest(y[busy], slope[busy]) == GRID - 1) & (slope[busy, -1] < 0) & (high[busy] < most)
         busy = busy[falling]
         high[busy] = np.minimum(low[busy] + GROWTH * (high - low)[busy], most)
-    every, best = np.arange(n), np.argmin(np.where(_hides(y, slope), -np.inf, np.nan_to_num(y, nan=np.inf)), axis=1)
+    every, best = np.arange(n), _lowest(y, slope)
     rising = slope[every, best] >= 0
     at = x[every, best]
     other = np.clip(np.where(rising, best - 1, best + 1), 0, GRID - 1)
@@ -162,16 +163,19 @@ def minimise(f: WithSlope, low: np.ndarray, high: np.ndarray, most: float) -> Mi
     return Minima(at, f(every, at)[0], flat)
 
 
-def _hides(y: np.ndarray, slope: np.ndarray) -> np.ndarray:
-    """(n, GRID) where a NaN may hide what is lowest: the last number on the way there does not rise."""
+def _lowest(y: np.ndarray, slope: np.ndarray) -> np.ndarray:
+    """(n,) the lowest points of scans (n, GRID), or a NaN that may hide it: the last number on the way there does not
+    rise towards it.
+    """
     unknown = np.isnan(y)
-    lowest = np.argmin(np.where(unknown, np.inf, y), axis=1)[:, None]
+    known = np.where(unknown, np.inf, y)
+    lowest = np.argmin(known, axis=1)[:, None]
     place, right = np.arange(GRID), np.arange(GRID) > lowest
     before = np.maximum.accumulate(np.where(unknown, -1, place), axis=1)
     after = np.minimum.accumulate(np.where(unknown, GRID, place)[:, ::-1], axis=1)[:, ::-1]
     last = np.clip(np.where(right, before, after), 0, GRID - 1)
     towards = np.take_along_axis(slope, last, axis=1) * np.where(right, 1.0, -1.0)
-    return unknown & ~(towards > 0)
+    return np.argmin(np.where(unknown & ~(towards > 0), -np.inf, known), axis=1)
 
 
 def _across(

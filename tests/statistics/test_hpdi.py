@@ -88,6 +88,11 @@ def test_intervals_hold_their_level_though_noise_makes_gaps_and_islands(rng):
     assert np.median(inside) == pytest.approx(0.9973, abs=3e-4)
 
 
+def test_a_plateau_is_told_whole():
+    found = hpdi_of_density(np.linspace(0, 1, 50), np.zeros(50), 0.5)
+    assert edges(found) == [0, 1]
+
+
 def test_edges_fluctuate_less_than_those_of_the_shortest_interval(rng):
     ours, shortest = [], []
     for _ in range(15):

@@ -198,9 +198,10 @@ def test_a_failed_fit_is_no_limit(truth):
     assert found.observed[0] == pytest.approx(upper_limits(good).observed[0])
 
 
-def test_bands_and_fits_on_this_side_of_what_has_no_label_are_told(truth):
-    """Nothing is known above mu = 3: between the +1 and the +2 sigma band, and above best fit and observed limit."""
-    good = along(truth, SIGNALS[:1])
+@pytest.mark.parametrize("scale", [0.01, 1.0, 1000.0])
+def test_bands_and_fits_on_this_side_of_what_has_no_label_are_told(truth, scale):
+    """Nothing is known from half way between the +1 and the +2 sigma band on, above best fit and observed limit."""
+    good = along(truth, scale * SIGNALS[:1])
 
     def evaluate(heads, rows, mu):
         nll, slope = good.evaluate(heads, rows, mu)

@@ -78,7 +78,9 @@ def test_the_deeper_of_two_valleys():
     assert minimise(f, np.zeros(1), np.full(1, 6.0), 6.0).x[0] == pytest.approx(4.0, abs=1e-3)
 
 
-@pytest.mark.parametrize(("unknown", "answered"), [(0.9, True), (0.6, True), (0.35, False), (-0.3, True), (-0.6, False)])
+@pytest.mark.parametrize(
+    ("unknown", "answered"), [(0.9, True), (0.6, True), (0.35, False), (-0.3, True), (-0.6, False)]
+)
 def test_what_is_unknown_counts_where_it_may_be_lower(unknown, answered):
     """NaN from `unknown` on (up to -`unknown`, if negative); the minimum is at 0.5."""
 
@@ -92,6 +94,15 @@ def test_what_is_unknown_counts_where_it_may_be_lower(unknown, answered):
         assert found.x[0] == pytest.approx(0.5, abs=1e-6)
     else:
         assert np.isnan(found.value[0])
+
+
+def test_a_scan_grows_past_what_is_unknown():
+    def f(k, x):
+        return np.where((x > 1.5) & (x < 2.5), np.nan, (x - 100) ** 2), 2 * (x - 100)
+
+    found = minimise(f, np.zeros(1), np.ones(1), 1e6)
+    assert found.inside[0]
+    assert found.x[0] == pytest.approx(100)
 
 
 def test_a_ridge_between_the_lowest_point_of_the_scan_and_the_next_hides_no_minimum():
