@@ -253,13 +253,15 @@ REAL = {
     "2018-04": "ATLAS-SUSY-2018-04_Region-combined_BkgOnly",
     "2019-08": "ATLAS-SUSY-2019-08_BkgOnly",
 }
+VALLEYS = {("2018-04", True), ("2018-04", False), ("2019-08", False)}
+"""Searches, and whether their control regions are included, of which pyhf misses the highest maximum."""
 
 
 @needs_data
 @pytest.mark.parametrize("name", ["2018-31-A", *(pytest.param(n, marks=pytest.mark.slow) for n in list(REAL)[1:])])
 @pytest.mark.parametrize("include", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_real_searches_are_never_above_pyhf(name, include):
-    """Where several valleys compete pyhf may end in a higher one (all but 2018-31): ours is the lower or the same."""
+    """Where several valleys compete pyhf may end in a higher one (VALLEYS): ours is the lower or the same."""
     path = Path(DATA) / "likelihoods" / f"{REAL[name]}.json"
     likelihood = ProfiledLikelihood.from_workspace(path, include_control_regions=include)
     rng = np.random.default_rng(2)
@@ -272,7 +274,7 @@ def test_real_searches_are_never_above_pyhf(name, include):
         for h, head in enumerate(("observed", "expected")):
             theirs = pyhf_nll(model, pyhf_data(model, document, head, None))
             assert mine[h] < theirs + 1e-5
-            if name.startswith("2018-31"):
+            if (name, include) not in VALLEYS:
                 assert mine[h] > theirs - 1e-2
 
 

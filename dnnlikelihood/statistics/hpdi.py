@@ -120,7 +120,7 @@ def _region(x: np.ndarray, f: np.ndarray, level: float, deviation: np.ndarray, l
     low, high = 0.0, float(f.max())
     for _ in range(60):
         t = 0.5 * (low + high)
-        # What noise adds or takes away counts: the intervals that are told must hold the level, not the set {f > t}.
+        # What noise adds or takes away counts: the intervals that are told must hold the level, not the set {f >= t}.
         inside = sum(_mass(x, f, below, right) - _mass(x, f, below, left) for left, right in _edges(x, f, t, deviation))
         low, high = (t, high) if inside > level else (low, t)
     return Hpdi(
@@ -133,7 +133,7 @@ def _region(x: np.ndarray, f: np.ndarray, level: float, deviation: np.ndarray, l
 
 
 def _edges(x: np.ndarray, f: np.ndarray, t: float, deviation: np.ndarray) -> list[tuple[float, float]]:
-    """Where f > t, without the gaps and islands that noise makes."""
+    """Where f >= t, without the gaps and islands that noise makes."""
     believed = BELIEVED * float(deviation[np.argmin(np.abs(f - t))])
     merged: list[list[int]] = []
     for a, b in _pieces(f >= t):
