@@ -31,11 +31,11 @@ from histfactory import patches_of
 
 import dnnlikelihood
 from dnnlikelihood.errors import MissingArtifact
-from dnnlikelihood.learn_workspace import read_patches, signal_rays, unseen_rays
+from dnnlikelihood.learn_workspace import read_patches
 from dnnlikelihood.profiled import ProfiledLikelihood
 from dnnlikelihood.published import PublishedLikelihood
 from dnnlikelihood.reference.published import figure, figures
-from dnnlikelihood.sampling.signal_designs import metropolis, strength_at
+from dnnlikelihood.sampling.signal_designs import SignalRays, metropolis, strength_at
 from dnnlikelihood.statistics.limits import upper_limits
 from dnnlikelihood.statistics.signals import along
 
@@ -62,6 +62,8 @@ class Search:
     simplified: str | None
     mean: float = 0.005
     quantile: float = 0.05
+    contamination: float | None = None
+    """Up to which it was learned."""
 
     def path(self, name: str) -> Path:
         """A file of HEPData."""
@@ -97,9 +99,10 @@ SEARCHES = (
     Search("2018-31-C", "atlas_susy_2018_31_c", "ATLAS-SUSY-2018-31_RegionC_BkgOnly.json", "RegionC",
            "ATLAS-SUSY-2018-31_RegionC_simplified.json"),
     Search("2018-04", "atlas_susy_2018_04", "ATLAS-SUSY-2018-04_Region-combined_BkgOnly.json",
-           "ATLAS-SUSY-2018-04_Region-combined_patchset.json.gz", None),
+           "ATLAS-SUSY-2018-04_Region-combined_patchset.json.gz", None, contamination=0.5),
     Search("2019-08", "atlas_susy_2019_08", "ATLAS-SUSY-2019-08_BkgOnly.json", "ATLAS-SUSY-2019-08_patchset.json.gz",
-           "ATLAS-SUSY-2019-08_simplify_BkgOnly.json", mean=0.02, quantile=0.2),
+           "ATLAS-SUSY-2019-08_simplify_BkgOnly.json", mean=0.02, quantile=0.2,
+           contamination=0.25),
 )  # fmt: skip
 
 
@@ -288,7 +291,7 @@ def making(search: Search, n_timed: int, rng: np.random.Generator) -> Claim:
     trained = next(event for event in map(json.loads, lines) if event["event"] == "trained")["numbers"]
     n = trained["n_train"] / 0.8
     start = time.process_time()
-    search.truth.label(signal_rays(search.truth, n_timed, rng))
+    search.truth.label(SignalRays(contamination=search.contamination)(search.truth, n_timed, rng))
     labels = (time.process_time() - start) * n / n_timed
     return Claim(
         claim=f"{search.name}: labels and training of the published model, on one core",
@@ -307,7 +310,8 @@ def measure(search: Search, *, smoke: bool) -> Iterator[Claim]:
         points = slides_points(search, 0.004 if smoke else 0.2, rng)
         words = "20 % of as many points as in the slides, drawn as there with a seed of their own"
         yield from in_percent(search, "slides' sampling", compare(search, points), words)
-    unseen = unseen_rays(search.truth, 64 if smoke else 4000, rng)
+    design = SignalRays(contamination=search.contamination, per_ray=1)
+    unseen = design(search.truth, 64 if smoke else 4000, rng)
     yield from in_nats(search, "unseen signals", compare(search, unseen))
     yield from real_signals(search)
     yield from limits(search, search.signals[:: 40 if smoke else 1])

@@ -167,7 +167,8 @@ def learn_profiled(
         truth: kind "profiled", or a likelihood that has no nuisances, with a gradient; with heads or without.
         folder: where everything goes; an unfinished run of the same request is continued.
         config: how much.
-        design: where to ask; its points are drawn once and kept. Its name is part of the request.
+        design: where to ask; its points are drawn once and kept. Its name, or what it is made of if it is a
+            Config, is part of the request.
         rows: what labels the rows to learn from, instead of design and deal; `active.ActiveRows` say.
         anchor: a point (d,) at which the surrogate is exact; 0 for signal yields (role "input"), nowhere otherwise.
         held_out: label -> (n, d) further points to test on, real signals say, or a function that draws them from the
@@ -191,7 +192,12 @@ def learn_profiled(
         raise ConfigError(f"this density is a {truth.kind}; learn_profiled takes a profiled one, learn() the others")
     folder, config = Path(folder), config or LearnProfiledConfig()
     density = getattr(truth, "fingerprint", None) or truth.parameters.to_json()
-    asked = getattr(design, "__qualname__", type(design).__name__) if rows is None else rows.to_json()
+    if rows is not None:
+        asked: Any = rows.to_json()
+    else:
+        asked = (
+            design.to_json() if isinstance(design, Config) else getattr(design, "__qualname__", type(design).__name__)
+        )
     claim(folder, {"likelihood": density, "config": config.to_json(), "design": asked, "heads": list(truth.heads)})
     clock = _Clock()
     if rows is None:

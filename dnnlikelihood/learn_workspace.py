@@ -31,7 +31,7 @@ from .networks.recipe import DnnLikConfig
 from .npzfiles import read_npz, write_npz
 from .profiled import ProfiledLikelihood
 from .protocols import LogDensity
-from .sampling.signal_designs import rays
+from .sampling.signal_designs import SignalRays
 from .sources.histfactory_workspace import read_document
 from .statistics.limits import upper_limits
 from .statistics.signals import along
@@ -39,7 +39,7 @@ from .statistics.signals import along
 if TYPE_CHECKING:
     from .data import Data
 
-__all__ = ["LearnWorkspaceConfig", "learn_workspace", "read_patches", "signal_rays", "unseen_rays"]
+__all__ = ["LearnWorkspaceConfig", "learn_workspace", "read_patches"]
 
 HELD_OUT, UNSEEN = "held out", "unseen signals"
 REAL, AT_LIMITS = "real signals", "real signals at their limits"
@@ -58,8 +58,10 @@ class LearnWorkspaceConfig(Config):
     """Labels of signals in directions of their own."""
     widths: tuple[int, ...] = (96, 96, 96)
     n_members: int = 3
-    n_shown: int = 10_000_000
+    n_shown: int = 30_000_000
     """Rows that each member is shown in training, repetitions counted."""
+    contamination: float | None = None
+    """The largest part of the background of a control bin that signals add; None: as much as costs 10 nats."""
     mean: float = 0.005
     """Nats."""
     quantile: float = 0.05
@@ -73,6 +75,7 @@ class LearnWorkspaceConfig(Config):
         """Positive numbers."""
         for name in ("n_unseen", "n_members", "n_shown", "mean", "quantile", "limit_median", "limit_largest"):
             require(getattr(self, name) > 0, f"{name} is {getattr(self, name)}, must be positive")
+        SignalRays(contamination=self.contamination).validate()
 
     @classmethod
     def preset(cls, name: str, n_inputs: int = 1) -> LearnWorkspaceConfig:
@@ -131,33 +134,6 @@ def read_patches(path: str | Path) -> dict[str, Any]:
     return {name: patch for name, patch in found.items() if any(step.get("op") == "add" for step in patch)}
 
 
-# Where to ask ------------------------------------------------------------------------------------------------------
-
-
-def signal_rays(density: LogDensity, n: int, rng: np.random.Generator) -> np.ndarray:
-    """(n, d) signal yields of a profiled workspace along random directions, four strengths each."""
-    return _rays(density, n, rng, per_ray=4)
-
-
-def unseen_rays(density: LogDensity, n: int, rng: np.random.Generator) -> np.ndarray:
-    """(n, d) likewise, every signal with a direction of its own."""
-    return _rays(density, n, rng, per_ray=1)
-
-
-def _rays(density: Any, n: int, rng: np.random.Generator, *, per_ray: int) -> np.ndarray:
-    one = density.select(density.heads[0])
-    value, gradient, hessian = one.logpdf_grad_hess(np.zeros((1, len(density.parameters))))
-
-    def logpdf(theta: np.ndarray) -> np.ndarray:
-        found = one.label(theta)
-        return np.where(found.ok, found.value, np.nan)
-
-    chosen = density.source.arguments["signal_regions"]
-    signal = np.array([name.rpartition("-")[0] in chosen for name in density.parameters.names])
-    background = -density.parameters.lower
-    return rays(logpdf, gradient[0], hessian[0], float(value[0]), background, signal, n, rng, per_ray)
-
-
 # The chain ---------------------------------------------------------------------------------------------------------
 
 
@@ -191,7 +167,8 @@ def learn_workspace(
     config = config or LearnWorkspaceConfig.preset("full", len(truth.parameters))
     known = {n: s for n, s in (signals or {}).items() if (s >= 0).all() and s.any()}
     rng = np.random.default_rng([config.seed, 1])
-    held_out: dict[str, Any] = {UNSEEN: lambda _: unseen_rays(truth, config.n_unseen, rng)}
+    unseen = SignalRays(contamination=config.contamination, per_ray=1)
+    held_out: dict[str, Any] = {UNSEEN: lambda _: unseen(truth, config.n_unseen, rng)}
     exact: dict[str, np.ndarray] = {}
     if known:
         real = np.stack(list(known.values()))
@@ -209,7 +186,8 @@ def learn_workspace(
         return found if not known else _joined(found, _limits(truth, model, known, exact, simplified, config, folder))
 
     return learn_profiled(
-        truth, folder, config=config.profiled, design=signal_rays, held_out=held_out, examine=examine, name=name,
+        truth, folder, config=config.profiled, design=SignalRays(contamination=config.contamination),
+        held_out=held_out, examine=examine, name=name,
         definition="Natural logarithm of the likelihood of signal yields in all bins, maximised over all nuisances",
         progress=progress, **about,
     )  # fmt: skip

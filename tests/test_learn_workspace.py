@@ -13,8 +13,9 @@ from dnnlikelihood.cli import main
 from dnnlikelihood.errors import MissingArtifact, SchemaError
 from dnnlikelihood.inference import Inference
 from dnnlikelihood.jsonfiles import read_json
-from dnnlikelihood.learn_workspace import LearnWorkspaceConfig, _planes, learn_workspace, read_patches, signal_rays
+from dnnlikelihood.learn_workspace import LearnWorkspaceConfig, _planes, learn_workspace, read_patches
 from dnnlikelihood.profiled import ProfiledLikelihood
+from dnnlikelihood.sampling.signal_designs import SignalRays
 
 SEED = 3
 
@@ -136,7 +137,7 @@ def test_what_does_not_fit_is_refused(files, tmp_path):
 def test_signals_of_workspaces_of_any_structure(seed):
     """Points to learn from lie within the bounds, nearly all of them can be fitted, and most are of interest."""
     truth = ProfiledLikelihood.from_workspace(random_workspace(seed))
-    theta = signal_rays(truth, 300, np.random.default_rng(0))
+    theta = SignalRays()(truth, 300, np.random.default_rng(0))
     assert truth.support(theta).all()
     found = truth.label(theta)
     assert found.ok.mean() > 0.98

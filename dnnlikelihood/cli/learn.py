@@ -45,6 +45,12 @@ PAPER = "paper: its own numbers for the exact likelihood, not those of its netwo
 @click.option("--control-regions/--no-control-regions", default=True, help="Of a workspace: whether to fit them.")
 @click.option("--simplified", type=_PATH, help="Of a workspace: its simplified version, to compare with.")
 @click.option("--labels", type=click.IntRange(1000), help="Of a workspace: labels to learn from, if not the preset's.")
+@click.option(
+    "--contamination",
+    type=click.FloatRange(0.0, min_open=True),
+    help="Of a workspace: the largest part of the background of a control bin that signals add; as much as costs "
+    "10 nats by default.",
+)
 @click.option("--discovery", is_flag=True, help="Of a workspace: learn expected significances (q0) too.")
 @click.option(
     "--reference", "references", multiple=True, help="Of a workspace or of eft: a DOI or other reference for the card."
@@ -101,10 +107,13 @@ def _workspace_options(
     simplified: Path | None,
     references: tuple[str, ...],
     labels: int | None,
+    contamination: float | None,
     discovery: bool,  # noqa: FBT001 - as click names it
 ) -> WorkspaceOptions:
     regions = tuple(name.strip() for name in (signal_regions or "").split(",") if name.strip())
-    return WorkspaceOptions(patchset, regions, control_regions, simplified, references, discovery, labels)
+    return WorkspaceOptions(
+        patchset, regions, control_regions, simplified, references, discovery, labels, contamination
+    )
 
 
 def _remove_run(folder: Path) -> None:

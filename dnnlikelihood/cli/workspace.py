@@ -29,6 +29,7 @@ class WorkspaceOptions:
     references: Sequence[str] = ()
     discovery: bool = False
     labels: int | None = None
+    contamination: float | None = None
 
     @property
     def given(self) -> bool:
@@ -42,6 +43,7 @@ class WorkspaceOptions:
         if self.signal_regions:
             words += ["--signal-regions", ",".join(self.signal_regions)]
         words += ["--labels", str(self.labels)] if self.labels is not None else []
+        words += ["--contamination", f"{self.contamination:g}"] if self.contamination is not None else []
         words += ["--discovery"] if self.discovery else []
         return words if self.control_regions else [*words, "--no-control-regions"]
 
@@ -80,11 +82,12 @@ def learn_workspace_file(
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     words = ["dnnlik", "learn", path.name, *options.words(), "--preset", preset, "--output", "DIR"]
     chosen = truth.source.arguments["signal_regions"]
+    asked: dict[str, Any] = {"n_labels": options.labels, "contamination": options.contamination}
     config = LearnWorkspaceConfig.preset(preset, len(truth.parameters))
     learned = learn_workspace(
         truth,
         output,
-        config=config if options.labels is None else replace(config, n_labels=options.labels),
+        config=replace(config, **{key: value for key, value in asked.items() if value is not None}),
         signals=signals,
         simplified=simplified,
         name=name or path.name.split(".json")[0],

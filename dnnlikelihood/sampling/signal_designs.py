@@ -15,19 +15,26 @@ range evenly. A direction shares a signal among the signal regions and lets some
 
     t_10:  Delta NLL(t_10 p) = 10, found by secants and bisection in log t from the parabola at no signal
     t    = t_10 u^0.6,  u uniform      (16 in 20; flat in Delta NLL, for curves between a parabola and a line)
-    t    = t_10 (1 + 4 u^2)            (3 in 20; many a real signal is excluded by far, and asked about all the same)
+    t    = t_10 (1 + 4 u)              (3 in 20; many a real signal is excluded by far, and asked about all the same)
     t    = -u min_b (b / p_b)          (1 in 20), as far as muhat < 0 reaches: every yield stays positive
+
+Where a signal fills a control region, t_10 is where nothing is left of the background that is measured there. Few real
+signals come near that, and no fit means much there: rays may end where the contamination, the signal's part of the
+background in a control bin, reaches a given one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from ..config import Config, require
 from ..errors import ConfigError
 
-__all__ = ["directions", "metropolis", "rays", "strength_at"]
+__all__ = ["SignalRays", "directions", "metropolis", "rays", "strength_at"]
 
 LogPdf = Callable[[np.ndarray], np.ndarray]
 
@@ -197,6 +204,7 @@ def rays(
     n: int,
     rng: np.random.Generator,
     per_ray: int = 4,
+    contamination: float | None = None,
 ) -> np.ndarray:
     """(n, d) yields, see the module; the arguments are those of `strength_at` and `directions`.
 
@@ -210,13 +218,50 @@ def rays(
         n: points.
         rng: random numbers.
         per_ray: strengths for each direction.
+        contamination: the largest part of the background of a control bin that a signal adds or takes away.
     """
     shapes = directions(background, signal, -(-n // per_ray), rng)
     high = np.repeat(strength_at(logpdf, slope, curvature, null, background, shapes), per_ray)[:n]
     shapes = np.repeat(shapes, per_ray, axis=0)[:n]
     with np.errstate(divide="ignore"):
-        lowest = -EMPTIEST * np.where(shapes > 0, background / shapes, np.inf).min(axis=1)
+        filled = np.where(shapes > 0, background / shapes, np.inf)
+    most = np.full(n, np.inf)
+    if contamination is not None:
+        most = contamination * filled[:, ~signal].min(axis=1, initial=np.inf)
+        high = np.minimum(high, most)
+    lowest = np.maximum(-EMPTIEST * filled.min(axis=1), -high)
     u, kind = rng.uniform(size=n), rng.uniform(size=n)
-    t = high * np.where(kind < BEYOND, 1.0 + FARTHER * u**2, u**0.6)
-    t = np.where(kind > 1.0 - NEGATIVE, np.maximum(lowest, -high) * u, t)
+    t = high * np.where(kind < BEYOND, 1.0 + FARTHER * u, u**0.6)
+    t = np.where(t > most, most * u, t)
+    t = np.where(kind > 1.0 - NEGATIVE, lowest * u, t)
     return t[:, None] * shapes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignalRays(Config):
+    """The design of rays for a profiled workspace."""
+
+    contamination: float | None = None
+    """The largest part of the background of a control bin that signals add; None: as much as costs 10 nats."""
+    per_ray: int = 4
+    """Strengths for each direction."""
+
+    def validate(self) -> None:
+        """Positive numbers."""
+        require(self.per_ray > 0, f"per_ray is {self.per_ray}, must be positive")
+        if self.contamination is not None:
+            require(self.contamination > 0, f"contamination is {self.contamination}, must be positive")
+
+    def __call__(self, density: Any, n: int, rng: np.random.Generator) -> np.ndarray:
+        """(n, d) signal yields, told from the likelihood of the first head."""
+        one = density.select(density.heads[0])
+        value, gradient, hessian = one.logpdf_grad_hess(np.zeros((1, len(density.parameters))))
+
+        def logpdf(theta: np.ndarray) -> np.ndarray:
+            found = one.label(theta)
+            return np.where(found.ok, found.value, np.nan)
+
+        chosen = density.source.arguments["signal_regions"]
+        signal = np.array([name.rpartition("-")[0] in chosen for name in density.parameters.names])
+        local = gradient[0], hessian[0], float(value[0])
+        return rays(logpdf, *local, -density.parameters.lower, signal, n, rng, self.per_ray, self.contamination)

@@ -43,6 +43,8 @@ __all__ = ["profiled_histfactory"]
 
 SIGNALS, STRONGEST, SEED = 128, (5.0, 25.0), 1
 """Trial signals, on which starts of fits are found, the strongest of either half of them, and their seed."""
+NEGATIVE, TAKEN = 32, (0.3, 0.9)
+"""Negative ones besides, and the part of the background that each takes away in the bin where that is largest."""
 SMALL, FLAT = 0.25, 1e-6
 """A signal of such a part of what is expected and seen in a bin has to change log L by so many nats in some bin."""
 
@@ -144,12 +146,16 @@ def _data(model: Model, yields: Yields) -> tuple[dict[str, Observation], dict[st
 
 
 def _trial_signals(model: Model) -> np.ndarray:
-    """(1 + SIGNALS, B) none, then signals that fill one bin or several, of so many standard deviations."""
+    """(1 + SIGNALS + NEGATIVE, B) none, signals of so many standard deviations in one bin or several, negative ones."""
     rng = np.random.default_rng(SEED)
     shapes = rng.gamma(0.3, size=(SIGNALS, len(model.bins))) + 1e-9
     strength = rng.uniform(size=(SIGNALS, 1)) * np.resize(STRONGEST, (SIGNALS, 1))
     shapes *= strength / np.sqrt((shapes**2).sum(axis=1, keepdims=True))
-    return np.concatenate([np.zeros((1, len(model.bins))), shapes * np.sqrt(model.observed + 1.0)])
+    background = model.background
+    parts = rng.gamma(0.3, size=(NEGATIVE, len(background))) * (background > 0)
+    parts *= rng.uniform(*TAKEN, size=(NEGATIVE, 1)) / np.maximum(parts.max(axis=1, keepdims=True), 1e-300)
+    positive = shapes * np.sqrt(model.observed + 1.0)
+    return np.concatenate([np.zeros((1, len(background))), positive, -parts * background])
 
 
 def _check_slope(model: Model, yields: Yields, seen: Observation, starts: Starts) -> None:

@@ -55,12 +55,13 @@ class Starts:
     nu: np.ndarray
     """(m, k)."""
     cost: np.ndarray
-    """(m,) nats below the saturated log L from which on each is tried: most valleys are for signals that do not fit."""
+    """(m, 2) nats below the saturated log L from which on each is tried, for most valleys are for signals that do not
+    fit: where no input is negative, and where some input is."""
 
     @classmethod
     def always(cls, nu: np.ndarray) -> Starts:
         """(m, k) starts that all fits try."""
-        return cls(nu, np.zeros(len(nu)))
+        return cls(nu, np.zeros((len(nu), 2)))
 
 
 @dataclass(frozen=True)
@@ -108,8 +109,9 @@ def profile_from(model: CountingModel, x: np.ndarray, seen: Observation, starts:
     """
     seen = seen.each(len(x))
     best = maximise_nuisances(model, x, seen, start=starts.nu[0], **run)
+    kind = (x < 0).any(axis=1).astype(int)
     for nu, cost in zip(starts.nu[1:], starts.cost[1:], strict=True):
-        challenge(model, x, seen, best, np.flatnonzero((best.value <= -cost) | ~best.converged), nu, **run)
+        challenge(model, x, seen, best, np.flatnonzero((best.value <= -cost[kind]) | ~best.converged), nu, **run)
     challenge(model, x, seen, best, np.flatnonzero(~best.converged), model.start, **run)
     try_other_sides(model, x, seen, best, **run)
     return best

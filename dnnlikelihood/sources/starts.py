@@ -28,7 +28,7 @@ MOST = 8
 """Starts that are kept at most."""
 SOONER = 0.25
 """A start is tried from such a part of the cost of the first trial signal that needs it, above that of no signal; by
-all fits if a signal needs it that costs no more than none."""
+all fits if a signal needs it that costs no more than none. Negative signals and others are told apart."""
 
 
 def find_starts(
@@ -94,7 +94,8 @@ def lead_first(model: CountingModel, signals: np.ndarray, seen: Observation, top
 def cover(model: CountingModel, signals: np.ndarray, seen: Observation, top: CountingFit) -> Starts:
     """As few starts as reach the tops of all signals."""
     every = np.arange(len(signals))
-    nu, cost = [top.nu[0].copy()], [0.0]
+    nu, cost = [top.nu[0].copy()], [np.zeros(2)]
+    negative = np.any(signals < 0, axis=1)
     best = profile_from(model, signals, seen, Starts.always(top.nu[:1]), gradient=False)
     while len(nu) < MOST:
         keep_better(model, signals, top, every, best)
@@ -108,10 +109,22 @@ def cover(model: CountingModel, signals: np.ndarray, seen: Observation, top: Cou
         before = best.rows(missed)
         challenge(model, signals, seen, best, every, nu[-1], gradient=False)
         needed = best.value[missed] != before.value
-        least, without = -before.value[needed].max(), -best.value[0]
-        cost.append(without + SOONER * (least - without) if least > without else 0.0)
+        misfit = -before.value[needed]
+        kinds = [_of_kind(kind, negative, missed[needed]) for kind in (False, True)]
+        cost.append(np.array([_cost(misfit[kind], -best.value[0]) for kind in kinds]))
         try_other_sides(model, signals, seen, best, gradient=False)
-    return Starts(np.stack(nu), np.array(cost))
+    return Starts(np.stack(nu), np.stack(cost))
+
+
+def _of_kind(kind: bool, negative: np.ndarray, needed: np.ndarray) -> np.ndarray:  # noqa: FBT001
+    """Which of those that need a start are negative, or not; all of them if no trial signal was of that kind."""
+    return negative[needed] == kind if (negative[1:] == kind).any() else np.ones(len(needed), bool)
+
+
+def _cost(misfit: np.ndarray, without: float) -> float:
+    """The misfit from which on a start is tried, of those signals that need it."""
+    least = misfit.min(initial=np.inf)
+    return without + SOONER * (least - without) if least > without else 0.0
 
 
 def _missed(model: CountingModel, signals: np.ndarray, top: CountingFit, best: CountingFit) -> np.ndarray:

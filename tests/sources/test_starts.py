@@ -122,7 +122,7 @@ def test_a_start_that_cheap_signals_need_is_tried_by_all():
     begin = np.array([[0.9], [-0.6], [-0.6]])
     top = maximise_nuisances(model, signals, seen, start=begin, gradient=False)
     assert (top.value[1:] > top.value[0]).all()
-    assert cover(model, signals, seen, top).cost.tolist() == [0.0, 0.0]
+    assert cover(model, signals, seen, top).cost.tolist() == [[0.0, 0.0], [0.0, 0.0]]
 
 
 def test_starts_are_tried_from_their_cost_on(likelihood):
@@ -131,7 +131,7 @@ def test_starts_are_tried_from_their_cost_on(likelihood):
     left, right = (highest(likelihood, signal, side)[0] for side in (LEFT, RIGHT))
     assert right > left + 0.1
     for least, value in ((-left - 0.01, right), (-left + 0.01, left)):
-        starts = Starts(np.array([[-1.0], [1.0]]), np.array([0.0, least]))
+        starts = Starts(np.array([[-1.0], [1.0]]), np.array([[0.0, 0.0], [least, least]]))
         fit = profile_from(_OneSided(model), signal, seen, starts, gradient=False)
         assert fit.value[0] == pytest.approx(value, abs=1e-6)
 
