@@ -87,7 +87,7 @@ class LearnWorkspaceConfig(Config):
         require(name in ("quick", "full"), f"preset {name!r} is neither quick nor full")
         if name == "quick":
             return cls(
-                n_labels=4000, n_unseen=300, widths=(48, 48), n_members=2, n_shown=500_000,
+                n_labels=6000, n_unseen=300, widths=(48, 48), n_members=2, n_shown=1_000_000,
                 mean=0.1, quantile=2.0, limit_median=0.02, limit_largest=0.1,
             )  # fmt: skip
         return cls(n_labels=60_000) if n_inputs <= 8 else cls(mean=0.02, quantile=0.2)

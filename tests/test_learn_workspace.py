@@ -113,6 +113,9 @@ def test_again_it_reads_what_is_there(learned, files, monkeypatch):
     )
     assert again.exit_code == 0, again.output
     assert json.loads(again.stdout)["accuracy"] == learned["accuracy"]
+    other = command(files / "search.json", "--contamination", 0.3, "--output", files / "run")
+    assert other.exit_code != 0
+    assert "holds another run" in other.output
 
 
 def test_what_does_not_fit_is_refused(files, tmp_path):
@@ -138,6 +141,9 @@ def test_signals_of_workspaces_of_any_structure(seed):
     """Points to learn from lie within the bounds, nearly all of them can be fitted, and most are of interest."""
     truth = ProfiledLikelihood.from_workspace(random_workspace(seed))
     theta = SignalRays()(truth, 300, np.random.default_rng(0))
+    pure = SignalRays(contamination=0.1)(truth, 300, np.random.default_rng(0))
+    control = [i for i, name in enumerate(truth.parameters.names) if not name.startswith("SR")]
+    assert (np.abs(pure) <= -0.1001 * truth.parameters.lower)[:, control].all()
     assert truth.support(theta).all()
     found = truth.label(theta)
     assert found.ok.mean() > 0.98

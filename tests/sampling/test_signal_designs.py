@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dnnlikelihood.errors import ConfigError
-from dnnlikelihood.sampling.signal_designs import directions, metropolis, rays, strength_at
+from dnnlikelihood.sampling.signal_designs import SignalRays, directions, metropolis, rays, strength_at
 
 BACKGROUND = np.array([40.0, 9.0, 3.0, 150.0, 60.0])
 SIGNAL = np.array([True, True, True, False, False])
@@ -54,6 +54,28 @@ def test_rays_are_flat_in_delta_nll_and_inside():
     assert (inner > 0.1).all()
     assert 0.05 < (rise > 10.5).mean() < 0.2
     assert rise.max() < 400
+
+
+def test_contamination_of_control_regions_ends_where_asked():
+    """Signals that stay below are drawn as without it; the others still cover all that is allowed."""
+    arguments = logpdf, SLOPE, CURVATURE, NULL, BACKGROUND, SIGNAL, 4000
+    wide = rays(*arguments, np.random.default_rng(6))
+    least = 0.2
+    s = rays(*arguments, np.random.default_rng(6), contamination=least)
+    filled = np.abs(s / BACKGROUND)[:, ~SIGNAL].max(axis=1)
+    assert (np.abs(wide / BACKGROUND)[:, ~SIGNAL].max(axis=1) > least).mean() > 0.1
+    assert filled.max() <= least * (1 + 1e-12)
+    assert (np.histogram(filled, np.linspace(0, least, 6))[0] > 100).all()
+    inner = ~s[:, ~SIGNAL].any(axis=1)
+    assert inner.mean() > 0.1
+    np.testing.assert_array_equal(s[inner], wide[inner])
+
+
+def test_designs_are_told_apart_and_refuse_what_makes_no_sense():
+    assert SignalRays(contamination=0.2).to_json() != SignalRays().to_json()
+    for wrong in ({"contamination": 0.0}, {"contamination": -1.0}, {"per_ray": 0}):
+        with pytest.raises(ConfigError, match="must be positive"):
+            SignalRays(**wrong)
 
 
 def test_directions_that_change_nothing_stay_finite():

@@ -136,6 +136,30 @@ def test_starts_are_tried_from_their_cost_on(likelihood):
         assert fit.value[0] == pytest.approx(value, abs=1e-6)
 
 
+def test_what_only_negative_signals_need_others_do_not_try():
+    """The second start is for signals that take away, and has no cost for others unless there were none to ask."""
+    likelihood = ProfiledLikelihood.from_workspace(two_sided_workspace())
+    model, seen = _OneSided(likelihood.source.model), likelihood.source.data["observed"]
+    right, left = [[0.0, 0.0], [2.0, 0.0], [5.0, 0.0]], [[-6.0, 4.0], [-4.0, 5.0]]
+    signals, begin = np.array(right + left), np.array([[0.9]] * 3 + [[-0.6]] * 2)
+    top = maximise_nuisances(model, signals, seen, start=begin, gradient=False)
+    starts = cover(model, signals, seen.each(5), top)
+    assert len(starts.nu) == 2
+    assert starts.cost[1, 0] == np.inf
+    assert starts.cost[1, 1] < -top.value[3:].max()
+    np.testing.assert_allclose(profile_from(model, signals, seen, starts).value, top.value, atol=1e-9)
+    other = np.array([[0.0, 8.0]])
+    missed = profile_from(model, other, seen, starts).value[0]
+    assert missed == pytest.approx(highest(likelihood, other, RIGHT)[0], abs=1e-6)
+
+    some = [0, 3, 4]
+    unasked = cover(model, signals[some], seen.each(3), top.rows(some))
+    assert np.isfinite(unasked.cost).all()
+    found = profile_from(model, other, seen, unasked).value[0]
+    assert found == pytest.approx(highest(likelihood, other, LEFT)[0], abs=1e-6)
+    assert found > missed + 0.5
+
+
 class _OneSided:
     """A model that does not say where its other sides are."""
 
