@@ -39,8 +39,8 @@ PROFILED = {
     "histfactory": ("histfactory_profiled", "profiled_histfactory"),
 }
 """Where the sources of profiled likelihoods are: name -> module, function."""
-STEPS = 4, 4
-"""Steps of a fit that challenges another, before it may be given up."""
+STEPS = 4, 4, 8, 8
+"""Cheap steps of a fit that challenges another; after each so many it may be given up."""
 APART, MARGIN, PROMISE = 0.2, 0.15, 5.0
 """Challengers go on that are further than this from the maximum in some nuisance, and below it by at most so many nats
 and so many times what their last step promised."""
