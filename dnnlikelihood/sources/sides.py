@@ -24,6 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..statistics.counting import CountingModel, Observation
+from ..statistics.scoring import EMPTY
 
 __all__ = ["Sides", "other_side", "sides_of"]
 
@@ -150,6 +151,6 @@ def _solved(covariance: np.ndarray, expected: np.ndarray, off: np.ndarray) -> tu
     """(..., B) z = (diag expected + covariance)^-1 off, and (...,) off . z."""
     bins = np.arange(expected.shape[-1])
     matrix = covariance.copy()
-    matrix[..., bins, bins] += expected
+    matrix[..., bins, bins] += np.where(expected > EMPTY, expected, 1.0)
     z = np.linalg.solve(matrix, off[..., None])[..., 0]
     return z, (off * z).sum(axis=-1)

@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from .counting import Constraints, CountingFit, CountingModel, Observation
 
-__all__ = ["Pool", "constraint_slopes", "log_likelihood", "pull"]
+__all__ = ["Pool", "constraint_slopes", "information", "log_likelihood", "pull"]
 
 RISE = 1e-4
 """The part of a step's promise that has to come true (Armijo)."""
@@ -25,6 +25,8 @@ DAMPING = (0.0, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 """How much of the expected information is added to a Hessian until it is definite."""
 NEAR = 1e-8
 """A nuisance so near its bound rests on it: rounding may leave it beside, from where no step outwards helps."""
+EMPTY = 1e-30
+"""Expected counts below which a bin is empty."""
 RIDGE = 1e-6
 """Curvature lent to nuisances without a constraint, relative to what the counts say: it costs 1e-6 of their step."""
 
@@ -32,6 +34,11 @@ RIDGE = 1e-6
 def pull(counts: np.ndarray, expected: np.ndarray) -> np.ndarray:
     """(n, B) d log L / d lambda = n / lambda - 1, with 0 / 0 = 0."""
     return np.divide(counts, expected, out=np.zeros(expected.shape), where=counts > 0) - 1.0
+
+
+def information(expected: np.ndarray) -> np.ndarray:
+    """1 / lambda, what a count says of its expectation; 0 where nothing is expected, for no nuisance changes that."""
+    return np.divide(1.0, expected, out=np.zeros(expected.shape), where=expected > EMPTY)
 
 
 def log_likelihood(constraints: Constraints, seen: Observation, expected: np.ndarray, nu: np.ndarray) -> np.ndarray:
@@ -178,7 +185,7 @@ class Pool:
         free = ~(((nu <= low) & (grad < 0)) | ((nu >= high) & (grad > 0)))
         grad *= free
         if len(self.loose):
-            told = (jacobian[:, :, self.loose] ** 2 / np.maximum(expected, 1e-300)[:, :, None]).sum(axis=1)
+            told = (jacobian[:, :, self.loose] ** 2 * information(expected)[:, :, None]).sum(axis=1)
             curvature[:, self.loose] = np.maximum(curvature[:, self.loose], RIDGE * np.maximum(told, RIDGE))
         # Where every nuisance is constrained the system is well conditioned, and a step need not have 16 digits.
         kind = np.float64 if len(self.loose) else np.float32
@@ -219,10 +226,11 @@ class Pool:
         model: Any = self.model
         with np.errstate(all="ignore"):
             bent = model.curvature(held[some], nu[some], slope[some])
-        weights = (slope[some] + 1.0) / expected[some]
+        inverse = information(expected[some])
+        weights = (slope[some] + 1.0) * inverse
         hess = (jacobian[some] * weights[:, :, None]).transpose(0, 2, 1) @ jacobian[some] - bent
-        information = (jacobian[some] ** 2 / expected[some, :, None]).sum(axis=1) + curvature[some]
-        return _saddle_free_step(grad[some], hess, curvature[some], information, free[some])
+        diagonal = (jacobian[some] ** 2 * inverse[:, :, None]).sum(axis=1) + curvature[some]
+        return _saddle_free_step(grad[some], hess, curvature[some], diagonal, free[some])
 
     def _finish(self, slots: np.ndarray, held: np.ndarray, seen: Observation) -> None:
         """Take the last step where it does not fall, and write what was found."""
@@ -271,14 +279,14 @@ def scoring_step(
     """
     bins, k = jacobian.shape[1:]
     if bins >= k:
-        weights = (1.0 / np.maximum(expected, 1e-300)).astype(jacobian.dtype)
+        weights = information(expected).astype(jacobian.dtype)
         hess = (jacobian * weights[:, :, None]).transpose(0, 2, 1) @ jacobian
         return _dense_step(grad, hess, curvature, free)
     spread = free / curvature
     half = jacobian * np.sqrt(spread)[:, None, :].astype(jacobian.dtype)
     system = half @ half.transpose(0, 2, 1)
     diagonal = np.arange(bins)
-    system[:, diagonal, diagonal] += expected
+    system[:, diagonal, diagonal] += np.where(expected > EMPTY, expected, 1.0)
     move = spread * grad
     right = jacobian @ move[:, :, None].astype(jacobian.dtype)
     z = np.linalg.solve(system, right)
