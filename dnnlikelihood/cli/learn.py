@@ -44,12 +44,11 @@ PAPER = "paper: its own numbers for the exact likelihood, not those of its netwo
 @click.option("--signal-regions", metavar="A,B", help="Of a workspace: channels with signal; SR... by default.")
 @click.option("--control-regions/--no-control-regions", default=True, help="Of a workspace: whether to fit them.")
 @click.option("--simplified", type=_PATH, help="Of a workspace: its simplified version, to compare with.")
-@click.option("--labels", type=click.IntRange(1000), help="Of a workspace: labels to learn from, if not the preset's.")
+@click.option("--labels", type=click.IntRange(2000), help="Of a workspace: labels to learn from, if not the preset's.")
 @click.option(
     "--contamination",
-    type=click.FloatRange(0.0, min_open=True),
-    help="Of a workspace: the largest part of the background of a control bin that signals add; as much as costs "
-    "10 nats by default.",
+    type=click.FloatRange(min=0.01),
+    help="Of a workspace: no signal adds more than this part of the background of a control bin; no limit by default.",
 )
 @click.option("--discovery", is_flag=True, help="Of a workspace: learn expected significances (q0) too.")
 @click.option(
@@ -110,6 +109,8 @@ def _workspace_options(
     contamination: float | None,
     discovery: bool,  # noqa: FBT001 - as click names it
 ) -> WorkspaceOptions:
+    if contamination is not None and not control_regions:
+        raise ConfigError("--contamination is of control regions, which --no-control-regions leaves out")
     regions = tuple(name.strip() for name in (signal_regions or "").split(",") if name.strip())
     return WorkspaceOptions(
         patchset, regions, control_regions, simplified, references, discovery, labels, contamination

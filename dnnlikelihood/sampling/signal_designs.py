@@ -46,6 +46,8 @@ EMPTIEST = 0.9
 """The largest part of a bin's background that a negative signal takes away."""
 LEAKS = 0.2, 0.35, 0.4, 0.05
 """Of directions that leave the control regions empty, leak into them, fill both in any ratio, fill them alone."""
+LEAST = 0.01
+"""Contamination below which the control regions are no inputs worth having."""
 RATIOS = 0.003, 3.0
 """Of the control regions' total to that of the signal regions, in units of the backgrounds'."""
 EXPONENTS = 0.7, 8.0
@@ -218,18 +220,19 @@ def rays(
         n: points.
         rng: random numbers.
         per_ray: strengths for each direction.
-        contamination: the largest part of the background of a control bin that a signal adds or takes away.
+        contamination: the largest part of the background of a control bin, of one event where less is expected, that a
+            signal adds or takes away.
     """
     shapes = directions(background, signal, -(-n // per_ray), rng)
     high = np.repeat(strength_at(logpdf, slope, curvature, null, background, shapes), per_ray)[:n]
     shapes = np.repeat(shapes, per_ray, axis=0)[:n]
     with np.errstate(divide="ignore"):
-        filled = np.where(shapes > 0, background / shapes, np.inf)
+        empty, full = (np.where(shapes > 0, b / shapes, np.inf) for b in (background, np.maximum(background, 1.0)))
     most = np.full(n, np.inf)
     if contamination is not None:
-        most = contamination * filled[:, ~signal].min(axis=1, initial=np.inf)
+        most = contamination * full[:, ~signal].min(axis=1, initial=np.inf)
         high = np.minimum(high, most)
-    lowest = np.maximum(-EMPTIEST * filled.min(axis=1), -high)
+    lowest = np.maximum(-EMPTIEST * empty.min(axis=1), -high)
     u, kind = rng.uniform(size=n), rng.uniform(size=n)
     t = high * np.where(kind < BEYOND, 1.0 + FARTHER * u, u**0.6)
     t = np.where(t > most, most * u, t)
@@ -250,7 +253,11 @@ class SignalRays(Config):
         """Positive numbers."""
         require(self.per_ray > 0, f"per_ray is {self.per_ray}, must be positive")
         if self.contamination is not None:
-            require(self.contamination > 0, f"contamination is {self.contamination}, must be positive")
+            require(
+                self.contamination >= LEAST,
+                f"contamination is {self.contamination}, must be {LEAST:g} at least; leave the control regions out if "
+                "no signal reaches them",
+            )
 
     def __call__(self, density: Any, n: int, rng: np.random.Generator) -> np.ndarray:
         """(n, d) signal yields, told from the likelihood of the first head."""
