@@ -12,23 +12,23 @@ from dnnlikelihood.members import Member
 WIDTH, ROWS = 160, 6000
 
 
-def counting_ensemble(truth: CountingExperiment, reach: np.ndarray, members: int = 2) -> Ensemble:
+def counting_ensemble(truth: CountingExperiment, reach: np.ndarray, members: int = 2, rows: int = ROWS) -> Ensemble:
     """Anchored at no signal, for yields from 0 to `reach` (d,), inside an ellipsoid that cuts the corners."""
     reach = np.asarray(reach, float)
     d, rng = len(reach), np.random.default_rng(3)
-    theta = reach * rng.uniform(size=(ROWS, d)) ** 1.5
+    theta = reach * rng.uniform(size=(rows, d)) ** 1.5
     value = truth.heads_logpdf(theta)
     null = truth.heads_logpdf(np.zeros((1, d)))[0]
     scale = 0.5 * reach
     f = theta / scale
-    rows, columns = np.triu_indices(d)
-    quadratic = np.column_stack([f, f[:, rows] * f[:, columns]])
+    first, second = np.triu_indices(d)
+    quadratic = np.column_stack([f, f[:, first] * f[:, second]])
     form, *_ = np.linalg.lstsq(quadratic, value - null, rcond=None)
     residual = value - null - quadratic @ form
     outputs = []
     for h, head in enumerate(truth.heads):
         matrix = np.zeros((d, d))
-        matrix[rows, columns] = form[d:, h]
+        matrix[first, second] = form[d:, h]
         baseline = Baseline(float(null[h]), form[:d, h], matrix + matrix.T)
         outputs.append(Output(baseline, 1.0, Calibration(np.zeros(0), np.array([2.0]), 5e-4, np.full(1, np.inf)), head))
     networks = tuple(_network(f, residual, np.random.default_rng(10 + k)) for k in range(members))

@@ -40,6 +40,7 @@ def described(**changes: Any) -> OlllModel:
         "name": "counting", "author": "Somebody", "licence": "CC-BY-4.0", "bins": tuple(SIGNAL),
         "control": np.array([False, False, True]), "background": np.array(BACKGROUND), "observed": np.array(COUNTS),
         "uncertainty": np.array(UNCERTAINTY), "source": SOURCE,
+        "null_logpdf": dict(zip(truth().heads, truth().heads_logpdf(np.zeros((1, 3)))[0], strict=True)),
     }  # fmt: skip
     return OlllModel(**{**fields, **changes})
 

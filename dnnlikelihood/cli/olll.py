@@ -27,11 +27,14 @@ def export_file(
     authors: Sequence[Mapping[str, str]],
     licence: str,
     analysis: Path | None,
+    signal_regions: str | None,
+    control_regions: bool,
 ) -> Report:
     """Write the file and check it.
 
     Raises:
-        ConfigError: nothing is said about the analysis, or the surrogate is none that OLLL can hold.
+        ConfigError: nothing is said about the analysis, the surrogate is none that OLLL can hold, or has other inputs.
+        StaleArtifact: the surrogate has learned other data.
         SchemaError: the file about the analysis lacks something. ArtifactExists: the output is there.
     """
     from ..integrations.olll import export_olll
@@ -48,7 +51,7 @@ def export_file(
     people = ", ".join(a["name"] for a in authors)
     report = export_olll(
         density(str(model)),  # type: ignore[arg-type]
-        _profiled(source),
+        _profiled(source, signal_regions, control_regions=control_regions),
         output,
         name=name,
         author=people,
@@ -61,9 +64,15 @@ def export_file(
     return Report(numbers, (tables.facts(facts),), report.problems)
 
 
-def _profiled(source: str) -> ProfiledLikelihood:
-    """A profiled likelihood that was saved, or that of a pyhf workspace."""
+def _profiled(source: str, signal_regions: str | None, *, control_regions: bool) -> ProfiledLikelihood:
+    """A profiled likelihood that was saved, or that of regions of a pyhf workspace."""
     from ..profiled import ProfiledLikelihood
 
-    path = Path(source)
-    return ProfiledLikelihood.load(path) if path.is_dir() else ProfiledLikelihood.from_workspace(path)
+    path, regions = Path(source), [name.strip() for name in (signal_regions or "").split(",") if name.strip()]
+    if not path.is_dir():
+        return ProfiledLikelihood.from_workspace(
+            path, signal_regions=regions or None, include_control_regions=control_regions
+        )
+    if regions or not control_regions:
+        raise ConfigError(f"{path} is a saved likelihood and has its regions; leave out the options that choose them")
+    return ProfiledLikelihood.load(path)

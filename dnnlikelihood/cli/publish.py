@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..errors import ConfigError
 from . import tables
 from .command import Command, Report, new_folder, new_folder_option, progress_option
 
@@ -65,6 +66,8 @@ class _Author(click.ParamType):
     help="A folder, or one ONNX file in the format of OLLL, which SModelS reads.",
 )
 @click.option("--analysis", type=click.Path(path_type=Path), help="JSON about the analysis; only for olll.")
+@click.option("--signal-regions", metavar="A,B", help="As they were learned; SR... by default; only for olll.")
+@click.option("--control-regions/--no-control-regions", default=True, help="Whether they were learned; only for olll.")
 @progress_option
 def export(
     dnnlik: Path,
@@ -79,20 +82,26 @@ def export(
     command: str | None,
     flavour: str,
     analysis: Path | None,
+    signal_regions: str | None,
     *,
+    control_regions: bool,
     progress: bool,
 ) -> Report:
     """Publish a DnnLik: ONNX, SavedModel and Keras files, metadata, reference points and a model card, in one folder.
 
     DNNLIK is a folder that `dnnlik train` wrote. Reference points, on which the published accuracy is measured, are
     drawn from the source by HMC, or are the test rows of --data. Nothing is published if an exported file disagrees
-    with the networks. With --flavour olll, a surrogate of a workspace's profiled likelihood becomes one ONNX file.
+    with the networks. With --flavour olll, a surrogate of a workspace's profiled likelihood becomes one ONNX file; the
+    regions of --source are those that were learned.
     """
     if flavour == "olll":
         from .olll import export_file
 
         about: dict[str, Any] = {"name": name, "source": source, "authors": authors, "licence": licence}
+        about |= {"signal_regions": signal_regions, "control_regions": control_regions}
         return export_file(dnnlik, output, analysis=analysis, **about)
+    if analysis is not None or signal_regions is not None or not control_regions:
+        raise ConfigError("--analysis, --signal-regions and --no-control-regions go with --flavour olll alone; add it")
     from ..accuracy import accuracy_row, coverage_rows
     from ..dnnlik import DnnLik
     from ..errors import ParameterError

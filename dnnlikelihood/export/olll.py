@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 
 from ..ensemble import Ensemble
-from ..errors import ConfigError
+from ..errors import ConfigError, StaleArtifact
 from ..jsonfiles import canonical
 from .onnx_graph import write_onnx
 from .onnx_nodes import Graph, onnx_package
@@ -45,6 +45,8 @@ LEAST = 1e-6
 """The smallest t."""
 SLACK = 1e-4
 """Of the width of the box: how far below it a yield may be for rounding alone."""
+SAME = 1e-3
+"""Nats by which network and likelihood may differ without signal: an anchor is exact, fits are to 1e-7."""
 N_RANGE = 4096
 """Points at which the range of the output is measured."""
 RUN_CONFIG = """# written by dnnlikelihood: pre- and postprocessing are in the graph
@@ -68,6 +70,7 @@ class OlllModel:
         background: (n,) nominal.
         observed: (n,) counts.
         uncertainty: (n,) of the nominal background.
+        null_logpdf: by head, of the data that these yields are of: what the network has to answer without signal.
         source: {"analysis_id", "arxiv", "experiment", "sqrt_s", "statistical_model": {"type", "reference", "filename"}}
     """
 
@@ -79,6 +82,7 @@ class OlllModel:
     background: np.ndarray
     observed: np.ndarray
     uncertainty: np.ndarray
+    null_logpdf: Mapping[str, float]
     source: Mapping[str, Any]
     about: Mapping[str, str] = field(default_factory=dict)
     """Further entries: training_date, ..."""
@@ -105,6 +109,7 @@ def write_olll(ensemble: Ensemble, model: OlllModel, path: str | Path) -> None:
     Raises:
         ConfigError: a surrogate without those heads, anchored elsewhere, or with other bins; or control regions whose
             counts are not whole, which OLLL cannot write.
+        StaleArtifact: a surrogate of other data than those that `model` describes.
     """
     _check(ensemble, model)
     onnx = onnx_package()
@@ -148,6 +153,23 @@ def _check(ensemble: Ensemble, model: OlllModel) -> None:
     counts = np.asarray(model.observed)[np.asarray(model.control, bool)]
     if (counts != np.round(counts)).any():
         raise ConfigError(f"observed counts of control regions must be whole numbers for OLLL, got {counts}")
+    _check_data(_null(ensemble), model.null_logpdf)
+
+
+def _check_data(learned: Mapping[str, float], described: Mapping[str, float]) -> None:
+    """Bins of another workspace may have the same names; without signal, a surrogate says whose data it has learned."""
+    off = [head for head in dict.fromkeys(HEADS) if not abs(learned[head] - described[head]) <= SAME]
+    if off:
+        numbers = "; ".join(f"{head}: surrogate {learned[head]:.4f}, likelihood {described[head]:.4f}" for head in off)
+        raise StaleArtifact(
+            f"the surrogate has learned other data than those of the likelihood; their logpdf without signal differ "
+            f"({numbers}). Give the workspace that it was learned from, with the same patch and measurement"
+        )
+
+
+def _null(e: Ensemble) -> dict[str, float]:
+    """The logpdf of every head without signal, which is exact at the anchor."""
+    return {head: output.baseline.constant for head, output in zip(e.heads, e.outputs, strict=True)}
 
 
 def _before(e: Ensemble, model: OlllModel) -> Graph:
@@ -195,7 +217,7 @@ def _after(e: Ensemble) -> Graph:
     g = Graph()
     columns = [e.heads.index(head) for head in HEADS]
     picked = g.constant("olll/columns", columns, np.int64)
-    null = g.constant("olll/null", [e.outputs[c].baseline.constant for c in columns])
+    null = g.constant("olll/null", [_null(e)[head] for head in HEADS])
     at_edge = g("Sub", null, g("Gather", "logpdf", picked, axis=1, output="olll/logpdf"), output="olll/delta_at_edge")
     delta = g("Div", at_edge, "olll/t", output="olll/delta")
     half_width = g("Gather", "error", picked, axis=1, output="olll/error")
@@ -221,7 +243,7 @@ def _needed(nodes: Sequence[Any], output: str) -> list[Any]:
 def _metadata(e: Ensemble, model: OlllModel) -> dict[str, str]:
     """Every entry as a string; lists and mappings as JSON."""
     n = len(model.bins)
-    null = {head: -output.baseline.constant for head, output in zip(e.heads, e.outputs, strict=True)}
+    null = {head: -value for head, value in _null(e).items()}
     low, high, lowest = _ranges(e)
     parts: dict[str, Any] = {
         "source": model.source,

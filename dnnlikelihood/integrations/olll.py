@@ -11,7 +11,7 @@ what is not JSON is refused as unsafe.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +27,7 @@ from ..errors import (
     SafetyError,
     SchemaError,
 )
-from ..export.olll import LABELS, OlllModel, write_olll
+from ..export.olll import HEADS, LABELS, OlllModel, write_olll
 from ..export.onnx_nodes import onnx_package
 from ..jsonfiles import strict_loads, validate
 
@@ -112,17 +112,35 @@ def export_olll(
         **about: further entries, such as training_date (YYYY-MM-DD).
 
     Raises:
-        ConfigError: a surrogate that the format cannot hold, or metadata that it does not allow.
+        ConfigError: a surrogate that the format cannot hold, inputs of other regions, or metadata that are not allowed.
+        StaleArtifact: a surrogate of other data than those of the likelihood.
     """
-    learned, true = model.parameters.names, likelihood.parameters.names
-    if learned != true:
-        raise ConfigError(f"the surrogate has the inputs {learned[:6]}, the likelihood {true[:6]}")
+    if not set(HEADS) <= set(likelihood.heads):
+        raise ConfigError(
+            f"OLLL holds likelihoods of workspaces with the heads {', '.join(sorted(set(HEADS)))}, got "
+            f"{', '.join(likelihood.heads) or 'one without heads'}; give ProfiledLikelihood.from_workspace(...), whole"
+        )
+    _check_inputs(model.parameters.names, likelihood.parameters.names)
     write_olll(_ensemble(model), _described(likelihood, name, author, licence, source, about), path)
     report = check_olll(path)
     if not report.valid:
         Path(path).unlink()
         raise ConfigError(f"not written, as OLLL readers would refuse it: {'; '.join(report.problems)}")
     return report
+
+
+def _check_inputs(learned: Sequence[str], true: Sequence[str]) -> None:
+    """Raise ConfigError unless the bins are the same, in order."""
+    if learned == true:
+        return
+    pairs = (("the surrogate", learned, true), ("the likelihood", true, learned))
+    alone = [(who, [name for name in mine if name not in other]) for who, mine, other in pairs]
+    differ = "; ".join(f"{who} alone has {', '.join(names[:6])}" for who, names in alone if names)
+    raise ConfigError(
+        f"the surrogate has {len(learned)} inputs, the likelihood {len(true)}: {differ or 'their order differs'}. Give "
+        "the workspace and the regions that were learned: --signal-regions and --no-control-regions as for `dnnlik "
+        "learn`, in Python ProfiledLikelihood.from_workspace(..., signal_regions=..., include_control_regions=...)"
+    )
 
 
 def _ensemble(model: Any) -> Any:
@@ -158,6 +176,7 @@ def _described(
         background=background[0],
         observed=np.asarray(profiled.data["observed"].counts),
         uncertainty=np.sqrt((slope[0].astype(float) ** 2) @ variance),
+        null_logpdf=dict(zip(likelihood.heads, likelihood.null_logpdf.tolist(), strict=True)),
         source=source,
         about=about,
     )

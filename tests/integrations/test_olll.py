@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 from olll_files import BACKGROUND, COUNTS, REACH, SIGNAL, described, ensemble, truth, written
 
-from dnnlikelihood.errors import ConfigError, CorruptFile, MissingArtifact, SafetyError, SchemaError
+from dnnlikelihood.errors import ConfigError, CorruptFile, MissingArtifact, SafetyError, SchemaError, StaleArtifact
 from dnnlikelihood.export.olll import HEADS, write_olll
 from dnnlikelihood.integrations.olll import check_olll, read_olll
 
@@ -120,6 +120,17 @@ def test_bins_that_do_not_fit(tmp_path):
         write_olll(ensemble(), described(bins=("a-0", "b-0", "c-0", "d-0")), tmp_path / "a.onnx")
     with pytest.raises(ConfigError, match="whole"):
         write_olll(ensemble(), described(observed=np.array([1.0, 2.0, 3.5])), tmp_path / "a.onnx")
+
+
+@pytest.mark.parametrize("head", sorted(set(HEADS)))
+def test_yields_of_other_data(tmp_path, head):
+    null = described().null_logpdf
+    write_olll(ensemble(), described(null_logpdf={**null, head: null[head] + 5e-4}), tmp_path / "rounded.onnx")
+    for value in (null[head] + 2e-3, null[head] - 30, np.nan):
+        numbers = f"\\({head}: surrogate {null[head]:.4f}, likelihood {value:.4f}\\)"
+        with pytest.raises(StaleArtifact, match=numbers):
+            write_olll(ensemble(), described(null_logpdf={**null, head: value}), tmp_path / "other.onnx")
+    assert not (tmp_path / "other.onnx").exists()
 
 
 # What is refused ------------------------------------------------------------------------------------------------------

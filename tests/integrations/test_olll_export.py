@@ -1,13 +1,17 @@
 """From a workspace to a file for SModelS: yields, uncertainties and regions come from the workspace itself."""
 
+import copy
 import json
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from counting_surrogate import counting_ensemble
 from olll_files import BACKGROUND, COUNTS, REACH, SOURCE, UNCERTAINTY
+from workspaces import search
 
-from dnnlikelihood.errors import ConfigError
+from dnnlikelihood.cli import main
+from dnnlikelihood.errors import ConfigError, StaleArtifact
 from dnnlikelihood.integrations.olll import export_olll, read_olll
 from dnnlikelihood.integrations.smodels import NNAdapter
 
@@ -36,13 +40,26 @@ def likelihood(workspace):
     return ProfiledLikelihood.from_workspace(workspace)
 
 
-@pytest.fixture(scope="module")
-def dnnlik(likelihood):
+def learned(likelihood, reach, **options):
     from dnnlikelihood.dnnlik import DnnLik, DnnLikConfig
 
-    assert likelihood.parameters.names == BINS
-    ensemble = counting_ensemble(likelihood, REACH[ORDER])
+    ensemble = counting_ensemble(likelihood, reach, **options)
     return DnnLik(ensemble, likelihood.parameters, likelihood.prior, likelihood.kind, DnnLikConfig())
+
+
+@pytest.fixture(scope="module")
+def dnnlik(likelihood):
+    assert likelihood.parameters.names == BINS
+    return learned(likelihood, REACH[ORDER])
+
+
+def exported(folder, document, *options):
+    """Run `dnnlik export --flavour olll` of the surrogate in `folder` with a workspace."""
+    (folder / "workspace.json").write_text(json.dumps(document))
+    (folder / "analysis.json").write_text(json.dumps(SOURCE))
+    words = ["export", folder / "dnnlik", "--flavour", "olll", "--source", folder / "workspace.json"]
+    words += ["--output", folder / "search.onnx", "--name", "search", "--author", "Somebody"]
+    return CliRunner().invoke(main, [str(w) for w in [*words, "--analysis", folder / "analysis.json", *options]])
 
 
 def test_the_file_describes_the_workspace(tmp_path, likelihood, dnnlik):
@@ -71,20 +88,95 @@ def test_what_readers_would_refuse_is_not_left_behind(tmp_path, likelihood, dnnl
         export_olll(dnnlik.rename({"CR-0": "CR-1"}), likelihood, path, name="search", author="S", source=SOURCE)
 
 
+def another(workspace, what):
+    """The workspace of another experiment with the same bins."""
+    other = copy.deepcopy(workspace)
+    if what == "observations":
+        for observation in other["observations"]:
+            observation["data"] = [n + 10 for n in observation["data"]]
+    else:
+        background = other["channels"][0]["samples"][0]
+        changed = background if what == "background" else background["modifiers"][0]
+        changed["data"] = [1.1 * number for number in changed["data"]]
+    return other
+
+
+@pytest.mark.parametrize("what", ["observations", "background", "uncertainty"])
+def test_another_workspace_with_the_same_bins_is_refused(tmp_path, workspace, likelihood, dnnlik, what):
+    from dnnlikelihood.profiled import ProfiledLikelihood
+
+    other, path = ProfiledLikelihood.from_workspace(another(workspace, what)), tmp_path / "search.onnx"
+    assert other.parameters.names == likelihood.parameters.names
+    numbers = f"observed: surrogate {likelihood.null_logpdf[0]:.4f}, likelihood {other.null_logpdf[0]:.4f}"
+    with pytest.raises(StaleArtifact, match=numbers) as error:
+        export_olll(dnnlik, other, path, name="search", author="Somebody", source=SOURCE)
+    assert "Give the workspace that it was learned from" in str(error.value)
+    assert not path.exists()
+    assert export_olll(dnnlik, likelihood, path, name="search", author="Somebody", source=SOURCE).valid
+
+
+def test_one_head_alone_is_refused(tmp_path, likelihood, dnnlik):
+    with pytest.raises(ConfigError, match="one without heads"):
+        export_olll(
+            dnnlik, likelihood.select("observed"), tmp_path / "a.onnx", name="a", author="Somebody", source=SOURCE
+        )
+
+
 def test_on_the_command_line(tmp_path, workspace, dnnlik):
-    from click.testing import CliRunner
-
-    from dnnlikelihood.cli import main
-
     dnnlik.save(tmp_path / "dnnlik")
-    (tmp_path / "workspace.json").write_text(json.dumps(workspace))
-    (tmp_path / "analysis.json").write_text(json.dumps(SOURCE))
-    words = ["export", tmp_path / "dnnlik", "--flavour", "olll", "--source", tmp_path / "workspace.json"]
-    words += ["--output", tmp_path / "search.onnx", "--name", "search", "--author", "Somebody"]
-    result = CliRunner().invoke(main, [str(w) for w in [*words, "--analysis", tmp_path / "analysis.json", "--json"]])
+    refused = exported(tmp_path, another(workspace, "observations"))
+    assert refused.exit_code == 2
+    assert "has learned other data" in refused.output
+    assert not (tmp_path / "search.onnx").exists()
+    result = exported(tmp_path, workspace, "--json")
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["problems"] == []
     assert read_olll(tmp_path / "search.onnx").bins == BINS
-    again = CliRunner().invoke(main, [str(w) for w in words])
+    again = exported(tmp_path, workspace)
     assert again.exit_code == 2
     assert "exists" in again.output
+
+
+@pytest.mark.parametrize(
+    ("chosen", "options", "channels"),
+    [
+        ({"include_control_regions": False}, ["--no-control-regions"], {"SRhigh": "SR", "SRlow": "SR"}),
+        (
+            {"signal_regions": ["SRlow", "VRtop"]},
+            ["--signal-regions", "SRlow, VRtop"],
+            {"CRtop": "CR", "SRhigh": "CR", "SRlow": "SR", "VRtop": "SR"},
+        ),
+    ],
+    ids=["no control regions", "a validation region"],
+)
+def test_regions_as_they_were_learned(tmp_path, chosen, options, channels):
+    from dnnlikelihood.profiled import ProfiledLikelihood
+
+    truth = ProfiledLikelihood.from_workspace(search(), **chosen)
+    learned(truth, np.full(len(truth.parameters), 5.0), rows=300).save(tmp_path / "dnnlik")
+    refused = exported(tmp_path, search())
+    assert refused.exit_code == 2
+    for part in (f"has {len(truth.parameters)} inputs", "--signal-regions", "--no-control-regions"):
+        assert part in refused.output
+    assert not (tmp_path / "search.onnx").exists()
+    result = exported(tmp_path, search(), *options)
+    assert result.exit_code == 0, result.output
+    found = read_olll(tmp_path / "search.onnx")
+    assert found.bins == truth.parameters.names
+    assert found.metadata["channels"] == channels
+
+
+def test_regions_where_they_mean_nothing(tmp_path, workspace, likelihood, dnnlik):
+    likelihood.save(tmp_path / "likelihood")
+    dnnlik.save(tmp_path / "dnnlik")
+    saved = ("--source", str(tmp_path / "likelihood"))
+    for options in (["--no-control-regions"], ["--signal-regions", "SR"]):
+        folder = exported(tmp_path, workspace, "--flavour", "folder", *options)
+        assert folder.exit_code == 2
+        assert "--flavour olll" in folder.output
+        twice = exported(tmp_path, workspace, *saved, *options)
+        assert twice.exit_code == 2
+        assert "has its regions" in twice.output
+    assert not (tmp_path / "search.onnx").exists()
+    result = exported(tmp_path, workspace, *saved)
+    assert result.exit_code == 0, result.output
