@@ -172,7 +172,7 @@ def learn_profiled(
         rows: what labels the rows to learn from, instead of design and deal; `active.ActiveRows` say.
         anchor: a point (d,) at which the surrogate is exact; 0 for signal yields (role "input"), nowhere otherwise.
         held_out: label -> (n, d) further points to test on, real signals say, or a function that draws them from the
-            surrogate; nothing is learned from them.
+            surrogate; nothing is learned from them. Fewer than two make no test set.
         examine: what else is to be found out about the surrogate before it is published.
         heads: what each head is, as in `DnnLik.export`; known names are described if None.
         name: of the published model.
@@ -268,6 +268,7 @@ def _other_tests(truth: LogDensity, folder: Path, held_out: Mapping[str, Any], *
             truth, theta, folder=folder / f"rows_{i}", split="test", kind="test", config=deal, progress=progress
         )
         for i, (label, theta) in enumerate(held_out.items(), 1)
+        if len(theta) > 1  # data have two rows at least
     }
 
 

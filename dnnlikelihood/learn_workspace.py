@@ -13,7 +13,7 @@ Besides, as earlier work quotes them, MAPE and MaxAPE: mean and largest |error| 
 
 from __future__ import annotations
 
-import re
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ import numpy as np
 
 from .config import Config, require
 from .dnnlik import DnnLik
-from .errors import MissingArtifact
+from .errors import MissingArtifact, SchemaError, ShapeError
 from .learn_profiled import LOW, Findings, LearnedProfiled, LearnProfiledConfig, learn_profiled
 from .networks.config import NetworkConfig, TrainingConfig
 from .networks.recipe import DnnLikConfig
@@ -32,7 +32,7 @@ from .npzfiles import read_npz, write_npz
 from .profiled import ProfiledLikelihood
 from .protocols import LogDensity
 from .sampling.signal_designs import SignalRays
-from .sources.histfactory_workspace import read_document
+from .sources.histfactory_workspace import patches_of, read_document, steps_of
 from .statistics.limits import upper_limits
 from .statistics.signals import along
 
@@ -45,8 +45,14 @@ HELD_OUT, UNSEEN = "held out", "unseen signals"
 REAL, AT_LIMITS = "real signals", "real signals at their limits"
 EXPECTED = 2
 """The column of `UpperLimits.expected` that is the median."""
-MOST_PLANES, LEAST_SIGNALS = 3, 8
-"""Planes of masses that are drawn at most, and signals that one needs."""
+NEGATIVE, EMPTY = "a negative yield", "no yield in any bin"
+"""Why a real signal is not tested on."""
+CONTAMINATION = (
+    "No signal that adds more than {:.0%} of the background to a bin of a control region was learned from; the domain "
+    "ends a little further out, where errors grow."
+)
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +82,7 @@ class LearnWorkspaceConfig(Config):
         for name in ("n_unseen", "n_members", "n_shown", "mean", "quantile", "limit_median", "limit_largest"):
             require(getattr(self, name) > 0, f"{name} is {getattr(self, name)}, must be positive")
         SignalRays(contamination=self.contamination).validate()
+        self.profiled.validate()
 
     @classmethod
     def preset(cls, name: str, n_inputs: int = 1) -> LearnWorkspaceConfig:
@@ -118,20 +125,22 @@ def read_patches(path: str | Path) -> dict[str, Any]:
 
     Raises:
         MissingArtifact: no such file or folder.
-        SchemaError: something else in it.
+        SchemaError: something else in it, or no patch that adds a signal; the message names file, patch and step.
     """
     path = Path(path)
     if path.is_dir():
         files = sorted(p for p in path.glob("*.json") if p.name != "BkgOnly.json")
         if not files:
             raise MissingArtifact(f"{path} holds no patches (patch.NAME.json)")
-        found = {p.stem.removeprefix("patch."): read_document(p, "patch") for p in files}
+        found = {p.stem.removeprefix("patch."): steps_of(read_document(p, "patch"), str(p)) for p in files}
     else:
-        document = read_document(path, "patch set")
-        if not isinstance(document, Mapping) or "patches" not in document:
-            return {path.name.split(".json")[0].removeprefix("patch."): document}
-        found = {p["metadata"]["name"]: p["patch"] for p in document["patches"]}
-    return {name: patch for name, patch in found.items() if any(step.get("op") == "add" for step in patch)}
+        document, name = read_document(path, "patch set"), path.name.split(".json")[0].removeprefix("patch.")
+        single = isinstance(document, list)
+        found = {name: steps_of(document, str(path))} if single else patches_of(document, str(path))
+    adding = {name: patch for name, patch in found.items() if any(step["op"] == "add" for step in patch)}
+    if not adding:
+        raise SchemaError(f"{path}: none of {len(found)} patches adds anything, so there is no signal to test on")
+    return adding
 
 
 # The chain ---------------------------------------------------------------------------------------------------------
@@ -161,11 +170,15 @@ def learn_workspace(
         about: as in `learn_profiled`: command, description, references, licence, ...
 
     Returns:
-        The summary has, beside what `learn_profiled` says, `limits`, `percent` (MAPE and MaxAPE) and more targets.
+        The summary has, beside what `learn_profiled` says, `limits`, `percent` (MAPE and MaxAPE), more targets, and
+        `left_out`: by reason, the names of real signals that are not tested on.
+
+    Raises:
+        ShapeError: signals of another number of bins, or with yields that are no finite numbers.
     """
     folder = Path(folder)
     config = config or LearnWorkspaceConfig.preset("full", len(truth.parameters))
-    known = {n: s for n, s in (signals or {}).items() if (s >= 0).all() and s.any()}
+    known, left_out = _tested_on(signals or {}, len(truth.parameters))
     rng = np.random.default_rng([config.seed, 1])
     unseen = SignalRays(contamination=config.contamination, per_ray=1)
     held_out: dict[str, Any] = {UNSEEN: lambda _: unseen(truth, config.n_unseen, rng)}
@@ -182,7 +195,7 @@ def learn_workspace(
         held_out[AT_LIMITS] = at_limits
 
     def examine(model: DnnLik, tests: Mapping[str, Data]) -> Findings:
-        found = _accuracy(model, truth.null_logpdf, tests, config)
+        found = _joined(_accuracy(model, truth.null_logpdf, tests, config), _about(left_out, config))
         return found if not known else _joined(found, _limits(truth, model, known, exact, simplified, config, folder))
 
     return learn_profiled(
@@ -191,6 +204,31 @@ def learn_workspace(
         definition="Natural logarithm of the likelihood of signal yields in all bins, maximised over all nuisances",
         progress=progress, **about,
     )  # fmt: skip
+
+
+def _tested_on(signals: Mapping[str, np.ndarray], bins: int) -> tuple[dict[str, np.ndarray], dict[str, list[str]]]:
+    """Signals that can be tested on, and the names of the others by reason."""
+    left_out: dict[str, list[str]] = {}
+    known = {}
+    for name, signal in signals.items():
+        if np.shape(signal) != (bins,) or not np.isfinite(signal).all():
+            raise ShapeError(f"signal {name!r} must be {bins} finite yields, one a bin, got {signal}")
+        if (signal >= 0).all() and signal.any():
+            known[name] = signal
+        else:
+            left_out.setdefault(NEGATIVE if (signal < 0).any() else EMPTY, []).append(name)
+    for why, names in left_out.items():
+        some = ", ".join(names[:5]) + ", ..." * (len(names) > 5)
+        rest = f"{len(known)} are tested on" if known else "none is left to test on"
+        logger.warning("left out for %s: %d of %d real signals (%s); %s", why, len(names), len(signals), some, rest)
+    return known, left_out
+
+
+def _about(left_out: Mapping[str, Sequence[str]], config: LearnWorkspaceConfig) -> Findings:
+    """What the card says of the signals that the model is for, and of those that it was not tested on."""
+    remarks = [f"Real signals not tested on, for {why}: {len(names)}." for why, names in left_out.items()]
+    remarks += [] if config.contamination is None else [CONTAMINATION.format(config.contamination)]
+    return Findings({"left_out": dict(left_out)}, remarks=remarks)
 
 
 def _kept_limits(truth: LogDensity, signals: np.ndarray, path: Path) -> dict[str, np.ndarray]:
@@ -216,8 +254,10 @@ def _joined(a: Findings, b: Findings) -> Findings:
     return Findings(a.summary | b.summary, *([*getattr(a, n), *getattr(b, n)] for n in ("targets", "plots", "remarks")))
 
 
-def _target(text: str, value: float, limit: float) -> dict[str, Any]:
-    return {"target": text, "value": float(value), "limit": limit, "met": bool(value <= limit)}
+def _target(text: str, value: float | None, limit: float) -> dict[str, Any]:
+    """A target; without a value, where nothing was answered, it is missed."""
+    met = value is not None and bool(value <= limit)
+    return {"target": text, "value": None if value is None else float(value), "limit": limit, "met": met}
 
 
 # What is found out ---------------------------------------------------------------------------------------------------
@@ -267,22 +307,26 @@ def _limits(
     ):
         both = np.isfinite(mine) & np.isfinite(theirs)
         off = np.abs(mine[both] / theirs[both] - 1)
-        median, largest = (float(np.median(off)), float(off.max())) if len(off) else (np.inf, np.inf)
+        median, largest = (float(np.median(off)), float(off.max())) if len(off) else (None, None)
         summary[which] = {
             "answered": int(both.sum()), "median": median, "largest": largest,
             "refused": int((np.isfinite(theirs) & ~both).sum()), "no_truth": int((~np.isfinite(theirs)).sum()),
         }  # fmt: skip
-        targets.append(_target(f"median error of {which} limits, relative", median, config.limit_median))
-        targets.append(_target(f"largest error of {which} limits, relative", largest, config.limit_largest))
+        if np.isfinite(theirs).any():
+            targets.append(_target(f"median error of {which} limits, relative", median, config.limit_median))
+            targets.append(_target(f"largest error of {which} limits, relative", largest, config.limit_largest))
     other = None if simplified is None else _other_limits(simplified, truth, real)
     if other is not None:
         off = np.abs(other / exact["observed"] - 1)
         off = off[np.isfinite(off)]
-        summary["simplified"] = {"n": len(off), "median": float(np.median(off)), "largest": float(off.max())}
-    remark = (
-        f"95 % upper limits on mu of {len(real)} real signals, none of which was learned from: observed limits are off "
-        f"by {summary['observed']['median']:.2%} in the median and by {summary['observed']['largest']:.2%} at most."
-    )
+        if len(off):
+            summary["simplified"] = {"n": len(off), "median": float(np.median(off)), "largest": float(off.max())}
+    seen = summary["observed"]
+    remark = f"95 % upper limits on mu of {len(real)} real signals, none of which was learned from: observed limits "
+    if seen["answered"]:
+        remark += f"are off by {seen['median']:.2%} in the median and by {seen['largest']:.2%} at most."
+    else:
+        remark += "cannot be compared, the likelihood or the surrogate has none."
     plots = _draw(folder / "plots", truth, model, signals, exact["observed"], own.observed, other)
     return Findings({"limits": summary}, targets, plots, [remark])
 
@@ -307,6 +351,7 @@ def _draw(
 ) -> list[Path]:
     """Delta NLL along three signals, all limits, and the exclusion of the grid if the names tell one."""
     from . import plots
+    from .plots.signals import planes_of
 
     names = list(signals)
     ordered = [i for i in np.argsort(np.abs(np.log(np.where(exact > 0, exact, np.nan)))) if np.isfinite(exact[i])][:3]
@@ -323,35 +368,8 @@ def _draw(
     if curves:
         figures["along_signals"] = plots.along_signals(curves, model.heads)
         figures["limits"] = plots.limits_of_signals(exact, limits)
-    planes = _planes(names)
-    if planes:
+    planes = planes_of(names)
+    if curves and planes:
         figures["exclusion"] = plots.exclusion(planes, {"truth": exact, **limits})
     paths = [path for name, figure in figures.items() for path in plots.save(figure, folder, name)]
     return [path for path in paths if path.suffix == ".png"]
-
-
-def _planes(names: Sequence[str]) -> dict[str, np.ndarray]:
-    """(n, 2) the first two numbers in the names, masses in most patch sets; NaN of signals of other planes.
-
-    Of three masses, a plane holds the third one, or its distance from the second. Those of most signals come first.
-    """
-    numbers = [[float(x) for x in re.findall(r"(?<=_)\d+(?:\.\d+)?(?=_|$)", name.replace("p", "."))] for name in names]
-    if len({len(row) for row in numbers}) != 1:
-        return {}
-    table = np.array(numbers)
-    table = table[:, [len(np.unique(column)) > 1 for column in table.T]]
-    if table.shape[1] < 2:
-        return {}
-    keys = {"": np.zeros(len(table))}
-    if table.shape[1] > 2:
-        keys = {"third mass {:g} GeV": table[:, 2], "second - third mass {:g} GeV": table[:, 1] - table[:, 2]}
-    planes: dict[str, np.ndarray] = {}
-    left = np.ones(len(table), bool)
-    while len(planes) < MOST_PLANES:
-        groups = [(text.format(value), left & (key == value)) for text, key in keys.items() for value in np.unique(key)]
-        title, inside = max(groups, key=lambda group: group[1].sum())
-        if inside.sum() < LEAST_SIGNALS:
-            break
-        planes[title] = np.where(inside[:, None], table[:, :2], np.nan)
-        left &= ~inside
-    return planes

@@ -1,19 +1,22 @@
 """`dnnlik learn WORKSPACE.json`: from a workspace of random structure to a published folder, held against the fits."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from workspaces import absorbed, random_workspace
+from workspaces import absorbed, counting, random_workspace
 
 pytest.importorskip("pyhf", reason="needs pip install 'dnnlikelihood[histfactory]'")
 import dnnlikelihood
 from dnnlikelihood.cli import main
-from dnnlikelihood.errors import MissingArtifact, SchemaError
+from dnnlikelihood.cli.workspace import _signals
+from dnnlikelihood.errors import LikelihoodError, MissingArtifact, SchemaError, ShapeError
 from dnnlikelihood.inference import Inference
 from dnnlikelihood.jsonfiles import read_json
-from dnnlikelihood.learn_workspace import LearnWorkspaceConfig, _planes, learn_workspace, read_patches
+from dnnlikelihood.learn_workspace import LearnWorkspaceConfig, learn_workspace, read_patches
+from dnnlikelihood.plots.signals import planes_of
 from dnnlikelihood.profiled import ProfiledLikelihood
 from dnnlikelihood.sampling.signal_designs import SignalRays
 
@@ -87,20 +90,20 @@ def test_the_card_names_the_workspace_and_what_was_tested(learned, files):
     assert {p.stem for p in (files / "run" / "plots").iterdir()} >= {"along_signals", "limits", "exclusion"}
 
 
-def test_signals_of_three_masses_are_drawn_in_planes():
+def test_signals_of_three_masses_are_drawn_inplanes_of():
     """A contour never joins signals of another third mass."""
     fixed = [f"pair_{a}_{b}_60" for a in (400, 500, 600) for b in (100, 200, 300, 350)]
     apart = [f"pair_{a}_{b + 130}_{b}" for a in (400, 500, 600) for b in (1, 90, 200)]
-    planes = _planes([*fixed, *apart])
+    planes = planes_of([*fixed, *apart])
     assert list(planes) == ["third mass 60 GeV", "second - third mass 130 GeV"]
     first, second = (np.isfinite(grid).all(axis=1) for grid in planes.values())
     assert first.sum() == len(fixed)
     assert first[: len(fixed)].all()
     np.testing.assert_array_equal(second, ~first)
     np.testing.assert_array_equal(planes["second - third mass 130 GeV"][-1], [600, 330])
-    two = _planes([f"pair_{a}_{b}" for a in (100, 200, 300) for b in (1, 2, 3)])
+    two = planes_of([f"pair_{a}_{b}" for a in (100, 200, 300) for b in (1, 2, 3)])
     assert list(two) == [""]
-    assert _planes(["a", "b_1"]) == _planes(["a", "b"]) == _planes(["pair_1_2", "pair_3_4"]) == {}
+    assert planes_of(["a", "b_1"]) == planes_of(["a", "b"]) == planes_of(["pair_1_2", "pair_3_4"]) == {}
 
 
 def test_again_it_reads_what_is_there(learned, files, monkeypatch):
@@ -134,6 +137,109 @@ def test_what_does_not_fit_is_refused(files, tmp_path):
         read_patches(tmp_path / "none")
     with pytest.raises((MissingArtifact, SchemaError)):
         read_patches(tmp_path / "missing.json")
+
+
+def adding(data, path="/channels/0/samples/0"):
+    return {"op": "add", "path": path, "value": {"name": "new", "data": data, "modifiers": []}}
+
+
+def patch_set(*steps):
+    return {"patches": [{"metadata": {"name": "point"}, "patch": list(steps)}]}
+
+
+BAD = {
+    "no patches": ({"a": 1}, "no patches in {'a': 1}; a patch set is"),
+    "a workspace": (counting(), "no patches in a workspace"),
+    "a number": ({"patches": 3}, "no patches in"),
+    "empty": ({"patches": []}, "no patches in"),
+    "no name": ({"patches": [{"patch": [adding([1.0])]}]}, "patch 0: needs metadata.name and patch"),
+    "no patch": ({"patches": [{"metadata": {"name": "point"}}]}, "patch 0: needs metadata.name and patch"),
+    "text": ({"patches": ["point"]}, "patch 0: needs metadata.name"),
+    "twice": ({"patches": 2 * patch_set(adding([1.0]))["patches"]}, "patch 1: there is another patch 'point'"),
+    "no list": ({"patches": [{"metadata": {"name": "point"}, "patch": adding([1.0])}]}, "patch 'point': .* is no list"),
+    "no dict": (patch_set(adding([1.0]), 3), "patch 'point', step 1: 3 needs a path and an op"),
+    "no path": (patch_set({"op": "add"}), "patch 'point', step 0: .* needs a path and an op"),
+    "no operation": (patch_set({"path": "/channels/0"}), "patch 'point', step 0: .* needs a path and an op"),
+    "nothing added": (patch_set({"op": "remove", "path": "/channels/0"}), "none of 1 patches adds anything"),
+    "no channel": (patch_set(adding([1.0], "/channels/7/samples/0")), "patch 'point', step 0: .*another workspace"),
+    "the last": (patch_set(adding([1.0], "/channels/-1/samples/0")), "patch 'point', step 0: .*another workspace"),
+    "gone": (patch_set({"op": "remove", "path": "/channels/0"}, adding([1.0])), "step 1: .*has 0 at this step"),
+    "more bins": (patch_set(adding([1.0, 2.0])), "patch 'point', step 0: 'SR' has 1 bins"),
+    "null": (patch_set(adding([None])), "patch 'point', step 0: 'SR' has 1 bins.* got .None."),
+    "text yield": (patch_set(adding(["1"])), "patch 'point', step 0: 'SR' has 1 bins.* got .'1'."),
+    "no data": (patch_set({**adding([]), "value": {"name": "new"}}), "patch 'point', step 0: .* got None"),
+    "no value": (patch_set({"op": "add", "path": "/channels/0/samples/0"}), "patch 'point', step 0: .* got None"),
+    "huge": (patch_set(adding([10**350])), "patch 'point', step 0: 'SR' has 1 bins"),
+    "a modifier": (patch_set(adding([1.0], "/channels/0/samples/0/modifiers/0")), "patch 'point' adds no sample"),
+}
+
+
+@pytest.fixture(scope="module")
+def one_bin():
+    return ProfiledLikelihood.from_workspace(counting())
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_a_bad_patch_set_is_refused_by_patch_and_step(what, one_bin, tmp_path):
+    document, match = BAD[what]
+    (tmp_path / "signals.json").write_text(json.dumps(document))
+    with pytest.raises(SchemaError, match=rf"signals\.json.*{match}"):
+        _signals(one_bin, tmp_path / "signals.json")
+    with pytest.raises(SchemaError):
+        one_bin.signals_from_patchset(document)
+
+
+def test_the_command_names_the_file(tmp_path):
+    (tmp_path / "search.json").write_text(json.dumps(counting()))
+    path = tmp_path / "signals.json"
+    path.write_text(json.dumps(patch_set(adding([1.0], "/channels/7/samples/0"))))
+    result = command(tmp_path / "search.json", "--patchset", path, "--output", tmp_path / "run")
+    assert result.exit_code == 2
+    assert f"{path}, patch 'point', step 0: '/channels/7/samples/0' is of a channel that is not there" in result.output
+    assert not (tmp_path / "run").exists()
+
+
+def test_yields_that_are_no_numbers_are_refused(one_bin, tmp_path):
+    (tmp_path / "signals.json").write_text(json.dumps(patch_set(adding([np.nan]))))
+    with pytest.raises(SchemaError, match=r"signals.json: NaN"):
+        read_patches(tmp_path / "signals.json")
+    with pytest.raises(SchemaError, match="patch 'point', step 0"):
+        one_bin.signals_from_patchset({"point": [adding([np.nan])]})
+    for signal in ([np.nan], [1.0, 2.0]):
+        with pytest.raises(ShapeError, match="signal 'point' must be 1 finite yields"):
+            learn_workspace(one_bin, tmp_path / "run", signals={"point": np.array(signal)})
+
+
+def test_signals_without_a_limit_or_with_negative_yields_are_told(learned, files, tmp_path, caplog):
+    """The run above, as it was before it saw a real signal: of those that are left now none has a limit."""
+    seen = shutil.ignore_patterns("rows_*", "design_*", "limits.npz")
+    shutil.copytree(files / "run", tmp_path / "run", ignore=seen)
+    truth = ProfiledLikelihood.from_workspace(files / "search.json")
+    config = LearnWorkspaceConfig.preset("quick", len(truth.parameters))
+    one = np.ones(len(truth.parameters))
+    signals = {"weak": 1e-12 * one, "weaker": 1e-13 * one, "below": one - 2, "none": 0 * one}
+    again = learn_workspace(truth, tmp_path / "run", config=config, signals=signals, progress=False)
+    found = again.summary
+    assert found["weights_per_member"] == learned["weights_per_member"]
+    assert found["left_out"] == {"a negative yield": ["below"], "no yield in any bin": ["none"]}
+    assert "left out for a negative yield: 1 of 4 real signals (below); 2 are tested on" in caplog.text
+    nothing = {"answered": 0, "median": None, "largest": None, "refused": 0, "no_truth": 2}
+    assert found["limits"]["observed"] == nothing
+    assert set(found["refused"]) == {"held out", "unseen signals", "real signals"}
+    assert not [t for t in found["targets"] if "limits" in t["target"]]
+    card = (tmp_path / "run" / "model" / "README.md").read_text("utf-8")
+    assert "Real signals not tested on, for a negative yield: 1." in card
+
+
+def test_events_without_a_background_are_refused():
+    """Where nothing is seen either, the bin is as good as any other."""
+    document = counting()
+    document["channels"].append({"name": "SRrare", "samples": [{"name": "top", "data": [2.0, 0.0], "modifiers": []}]})
+    document["observations"].append({"name": "SRrare", "data": [1.0, 0.0]})
+    assert ProfiledLikelihood.from_workspace(document).parameters.names == ("SR-0", "SRrare-0", "SRrare-1")
+    document["observations"][1]["data"] = [1.0, 3.0]
+    with pytest.raises(LikelihoodError, match="'SRrare' bin 1: 3 events observed where the nominal background is 0"):
+        ProfiledLikelihood.from_workspace(document)
 
 
 @pytest.mark.parametrize("seed", [1, 2, 4, 5])

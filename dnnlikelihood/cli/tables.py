@@ -86,7 +86,9 @@ def accuracy(rows: Sequence[Mapping[str, Any]], title: str = "Errors in nats") -
 def failures(learned: Any) -> tuple[str, ...]:
     """What a whole chain did not reach: targets of its preset, and checks of the published folder."""
     missed = [
-        f"{t['target']}: {t['value']:.4g}, limit {t['limit']:g}" for t in learned.summary["targets"] if not t["met"]
+        f"{t['target']}: {number(t['value'], 4) or 'no answer'}, limit {t['limit']:g}"
+        for t in learned.summary["targets"]
+        if not t["met"]
     ]
     failed = [f"verify: {row.check}: {row.detail}" for row in learned.verified.rows if row.status == "failed"]
     return (*missed, *failed)

@@ -9,11 +9,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import SchemaError
 from . import tables
 from .command import Report
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from ..learn_profiled import LearnedProfiled
+    from ..profiled import ProfiledLikelihood
 
 __all__ = ["WorkspaceOptions", "is_workspace", "learn_workspace_file"]
 
@@ -43,7 +47,7 @@ class WorkspaceOptions:
         if self.signal_regions:
             words += ["--signal-regions", ",".join(self.signal_regions)]
         words += ["--labels", str(self.labels)] if self.labels is not None else []
-        words += ["--contamination", f"{self.contamination:g}"] if self.contamination is not None else []
+        words += ["--contamination", str(self.contamination)] if self.contamination is not None else []
         words += ["--discovery"] if self.discovery else []
         return words if self.control_regions else [*words, "--no-control-regions"]
 
@@ -63,7 +67,7 @@ def learn_workspace_file(
     source: str, output: Path, preset: str, name: str | None, options: WorkspaceOptions, *, progress: bool
 ) -> Report:
     """Learn the profiled likelihood of a workspace, and say what came out."""
-    from ..learn_workspace import LearnWorkspaceConfig, learn_workspace, read_patches
+    from ..learn_workspace import LearnWorkspaceConfig, learn_workspace
     from ..profiled import ProfiledLikelihood
 
     path, regions = Path(source), options.signal_regions or None
@@ -73,7 +77,7 @@ def learn_workspace_file(
         include_control_regions=options.control_regions,
         discovery=options.discovery,
     )
-    signals = None if options.patchset is None else truth.signals_from_patchset(read_patches(options.patchset))
+    signals = None if options.patchset is None else _signals(truth, options.patchset)
     simplified = None
     if options.simplified is not None:
         simplified = ProfiledLikelihood.from_workspace(
@@ -102,6 +106,17 @@ def learn_workspace_file(
         progress=progress,
     )
     return Report({"folder": str(output), **learned.summary}, tuple(_parts(learned)), tables.failures(learned))
+
+
+def _signals(truth: ProfiledLikelihood, path: Path) -> dict[str, np.ndarray]:
+    """Yields of the patches of a file or folder, which is named where they do not fit."""
+    from ..learn_workspace import read_patches
+
+    patches = read_patches(path)
+    try:
+        return truth.signals_from_patchset(patches)
+    except SchemaError as error:
+        raise SchemaError(f"{path}, {error}") from error
 
 
 def _parts(learned: LearnedProfiled) -> Iterator[Any]:
@@ -136,10 +151,14 @@ def _parts(learned: LearnedProfiled) -> Iterator[Any]:
     yield tables.facts({
         "training points": f"{summary['n_train']:,}",
         "failed fits": sum(summary["failed_fits"].values()),
+        **{
+            f"not tested on, for {why}": f"{len(names)}: {', '.join(names[:5])}{', ...' * (len(names) > 5)}"
+            for why, names in summary["left_out"].items()
+        },
         "published model": learned.folder / "model",
         "model card": learned.folder / "model" / "README.md",
     })  # fmt: skip
 
 
-def _relative(found: dict[str, Any]) -> tuple[str, str]:
-    return f"{found['median']:.3%}", f"{found['largest']:.3%}"
+def _relative(found: dict[str, Any]) -> tuple[str | None, str | None]:
+    return (None, None) if found["median"] is None else (f"{found['median']:.3%}", f"{found['largest']:.3%}")

@@ -2,6 +2,7 @@ r"""Limits on signals: Delta NLL along them, upper limits of a surrogate against
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +15,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["along_signals", "exclusion", "limits_of_signals"]
+__all__ = ["along_signals", "exclusion", "limits_of_signals", "planes_of"]
 
 COLOURS = {"truth": "black", "surrogate": SURROGATE, "simplified": TRUTH}
 STYLES = {"truth": "-", "surrogate": "--", "simplified": ":"}
+MOST_PLANES, LEAST_SIGNALS = 3, 8
+"""Planes of masses that are drawn at most, and signals that one needs."""
 
 
 @styled
@@ -109,3 +112,30 @@ def _contour(ax: Axes, points: np.ndarray, mu: np.ndarray, colour: str, style: s
     x, y = points[good].T
     ax.tricontour(x, y, np.log(mu[good]), levels=[0.0], colors=[colour], linestyles=[style])
     return True
+
+
+def planes_of(names: Sequence[str]) -> dict[str, np.ndarray]:
+    """(n, 2) the first two numbers in the names, masses in most patch sets; NaN of signals of other planes.
+
+    Of three masses, a plane holds the third one, or its distance from the second. Those of most signals come first.
+    """
+    numbers = [[float(x) for x in re.findall(r"(?<=_)\d+(?:\.\d+)?(?=_|$)", name.replace("p", "."))] for name in names]
+    if len({len(row) for row in numbers}) != 1:
+        return {}
+    table = np.array(numbers)
+    table = table[:, [len(np.unique(column)) > 1 for column in table.T]]
+    if table.shape[1] < 2:
+        return {}
+    keys = {"": np.zeros(len(table))}
+    if table.shape[1] > 2:
+        keys = {"third mass {:g} GeV": table[:, 2], "second - third mass {:g} GeV": table[:, 1] - table[:, 2]}
+    planes: dict[str, np.ndarray] = {}
+    left = np.ones(len(table), bool)
+    while len(planes) < MOST_PLANES:
+        groups = [(text.format(value), left & (key == value)) for text, key in keys.items() for value in np.unique(key)]
+        title, inside = max(groups, key=lambda group: group[1].sum())
+        if inside.sum() < LEAST_SIGNALS:
+            break
+        planes[title] = np.where(inside[:, None], table[:, :2], np.nan)
+        left &= ~inside
+    return planes

@@ -44,7 +44,8 @@ __all__ = ["profiled_histfactory"]
 SIGNALS, STRONGEST, SEED = 128, (5.0, 25.0), 1
 """Trial signals, on which starts of fits are found, the strongest of either half of them, and their seed."""
 NEGATIVE, TAKEN = 32, (0.3, 0.9)
-"""Negative ones besides, and the part of the background that each takes away in the bin where that is largest."""
+"""Negative ones besides, half of them in few bins and half in all, and the part of the background that each takes away
+in the bin where that is largest."""
 SMALL, FLAT = 0.25, 1e-6
 """A signal of such a part of what is expected and seen in a bin has to change log L by so many nats in some bin."""
 
@@ -76,7 +77,7 @@ def profiled_histfactory(
     Raises:
         SchemaError: what is no workspace, or a patch that does not fit it.
         ParameterError: signal regions that the workspace does not have.
-        LikelihoodError: the likelihood does not depend on the signal.
+        LikelihoodError: events where no background is expected, or a likelihood that does not depend on the signal.
         MissingDependency: pyhf is not installed.
     """
     document = patched(workspace, patch, patch_name)
@@ -84,6 +85,7 @@ def profiled_histfactory(
     signal, control = regions(document, signal_regions)
     cut = within_regions(document, [*signal, *control] if include_control_regions else signal)
     model = compile_model(background_only(cut, chosen["config"]["poi"]), chosen["name"])
+    _check_backgrounds(model)
     yields = Yields(model)
     data, starts = _data(model, yields)
     _check_slope(model, yields, data["observed"], starts["observed"])
@@ -113,6 +115,18 @@ def profiled_histfactory(
         },
         reference="CERN-OPEN-2012-016; JOSS 6 (2021) 2823",
     )
+
+
+def _check_backgrounds(model: Model) -> None:
+    """Raise LikelihoodError if there is a bin in which log L without signal is -inf: events, and nothing expected."""
+    bad = np.flatnonzero((model.background <= 0) & (model.observed > 0))
+    if len(bad):
+        (channel, i), more = model.bins[bad[0]], f" (and {len(bad) - 1} more bins alike)" if len(bad) > 1 else ""
+        raise LikelihoodError(
+            f"channel {channel!r} bin {i}{more}: {model.observed[bad[0]]:g} events observed where the nominal "
+            f"background is {model.background[bad[0]]:g}, so that the likelihood without signal is 0. Leave the bin "
+            "out of the workspace, or give it the background that it has"
+        )
 
 
 def _inputs(model: Model) -> ParameterSpace:
@@ -152,7 +166,8 @@ def _trial_signals(model: Model) -> np.ndarray:
     strength = rng.uniform(size=(SIGNALS, 1)) * np.resize(STRONGEST, (SIGNALS, 1))
     shapes *= strength / np.sqrt((shapes**2).sum(axis=1, keepdims=True))
     background = model.background
-    parts = rng.gamma(0.3, size=(NEGATIVE, len(background))) * (background > 0)
+    spread = np.resize([[0.3], [3.0]], (NEGATIVE, 1))
+    parts = rng.gamma(spread, size=(NEGATIVE, len(background))) * (background > 0)
     parts *= rng.uniform(*TAKEN, size=(NEGATIVE, 1)) / np.maximum(parts.max(axis=1, keepdims=True), 1e-300)
     positive = shapes * np.sqrt(model.observed + 1.0)
     return np.concatenate([np.zeros((1, len(background))), positive, -parts * background])

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import gzip
 import logging
+import reprlib
+import sys
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +27,25 @@ __all__ = [
     "background_only",
     "measurement_of",
     "patched",
+    "patches_of",
     "pyhf",
     "read_document",
     "regions",
     "signals_of",
+    "steps_of",
     "within_regions",
 ]
 
 MODIFIERS = ("histosys", "lumi", "normfactor", "normsys", "shapefactor", "shapesys", "staterror")
+OPERATIONS = ("add", "copy", "move", "remove", "replace", "test")
+"""Of a JSON patch, RFC 6902."""
+LARGEST = sys.float_info.max
+NUMBER = int | float | np.integer | np.floating
+PATCH = (
+    'a patch is a list of steps such as {"op": "add", "path": "/channels/0/samples/0", "value": {"name": "signal", '
+    '"data": [one yield a bin], "modifiers": []}}'
+)
+PATCH_SET = f'a patch set is {{"patches": [{{"metadata": {{"name": ...}}, "patch": [...]}}, ...]}}, where {PATCH}'
 Document = Mapping[str, Any] | str | Path
 Patch = Document | Sequence[Any]
 
@@ -116,7 +129,7 @@ def _apply(document: Any, patch: Any, name: str | None) -> Any:
 
 def _of_set(library: Any, document: Any, patches: Mapping[str, Any], name: str | None) -> Any:
     """The operations of one patch of a set that was made for this workspace."""
-    known = _patches(patches)
+    known = patches_of(patches)
     if name not in known:
         import difflib
 
@@ -130,11 +143,47 @@ def _of_set(library: Any, document: Any, patches: Mapping[str, Any], name: str |
     return known[name]
 
 
-def _patches(patches: Mapping[str, Any]) -> dict[str, Any]:
-    try:
-        return {p["metadata"]["name"]: p["patch"] for p in patches["patches"]}
-    except (KeyError, TypeError) as error:
-        raise SchemaError("a patch set has `patches`, each with metadata.name and patch; this one has not") from error
+def patches_of(document: Any, where: str = "patch set") -> dict[str, list[Mapping[str, Any]]]:
+    """The steps of every patch of a patch set, by its name.
+
+    Args:
+        document: the parsed patch set.
+        where: what messages call it, its file say.
+
+    Raises:
+        SchemaError: something else; the message names the patch and the step.
+    """
+    patches = document.get("patches") if isinstance(document, Mapping) else None
+    if not isinstance(patches, list) or not patches:
+        kind = "a workspace" if isinstance(document, Mapping) and "channels" in document else reprlib.repr(document)
+        raise SchemaError(f"{where}: no patches in {kind}; {PATCH_SET}")
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for i, patch in enumerate(patches):
+        about = patch.get("metadata") if isinstance(patch, Mapping) else None
+        name = about.get("name") if isinstance(about, Mapping) else None
+        if not isinstance(name, str) or "patch" not in patch:
+            raise SchemaError(f"{where}, patch {i}: needs metadata.name and patch; {PATCH_SET}")
+        if name in found:
+            raise SchemaError(f"{where}, patch {i}: there is another patch {name!r}; give each a name of its own")
+        found[name] = steps_of(patch["patch"], f"{where}, patch {name!r}")
+    return found
+
+
+def steps_of(patch: Any, where: str) -> list[Mapping[str, Any]]:
+    """The steps of one JSON patch.
+
+    Raises:
+        SchemaError: something else; the message says `where`, and which step.
+    """
+    if not isinstance(patch, list):
+        raise SchemaError(f"{where}: {reprlib.repr(patch)} is no list; {PATCH}")
+    for i, step in enumerate(patch):
+        if not isinstance(step, Mapping) or not isinstance(step.get("path"), str) or step.get("op") not in OPERATIONS:
+            raise SchemaError(
+                f"{where}, step {i}: {reprlib.repr(step)} needs a path and an op, one of {', '.join(OPERATIONS)}; "
+                f"{PATCH}"
+            )
+    return patch
 
 
 def _check(document: Any) -> None:
@@ -285,25 +334,54 @@ def signals_of(patches: Patch, workspace: Mapping[str, Any], names: Sequence[str
         names: `<channel>-<bin>` of every input.
 
     Raises:
-        SchemaError: patches that add no sample, or with another number of bins than the workspace.
+        SchemaError: what is no patch, adds no sample, or does not fit the workspace; the message names patch and step.
     """
     document = read_document(patches, "patch set")
-    known = _patches(document) if "patches" in document else dict(document)
-    width = {c["name"]: len(c["samples"][0]["data"]) for c in workspace["channels"]}
-    for name, operations in known.items():
-        channels = [c["name"] for c in workspace["channels"]]
-        total: dict[str, np.ndarray] = {}
-        for operation in operations:
-            parts = operation["path"].strip("/").split("/")
-            if operation["op"] == "remove" and len(parts) == 2 and parts[0] == "channels":
-                channels.pop(int(parts[1]))
-            if operation["op"] != "add" or len(parts) != 4 or (parts[0], parts[2]) != ("channels", "samples"):
-                continue
-            channel, data = channels[int(parts[1])], np.asarray(operation["value"]["data"], float)
-            if data.shape != (width[channel],) or not np.isfinite(data).all():
-                raise SchemaError(f"patch {name!r}: {channel!r} has {width[channel]} bins, got {data.tolist()[:8]}")
-            total[channel] = total.get(channel, 0.0) + data
-        if not total:
-            raise SchemaError(f"patch {name!r} adds no sample to a channel, so it holds no signal")
+    if isinstance(document, Mapping) and "patches" not in document:
+        known = {name: steps_of(patch, f"patch {name!r}") for name, patch in document.items()}
+    else:
+        known = patches_of(document)
+    for name, steps in known.items():
+        total = _added(steps, workspace, f"patch {name!r}")
         yields = {f"{channel}-{i}": float(y) for channel, data in total.items() for i, y in enumerate(data)}
         yield name, np.array([yields.get(n, 0.0) for n in names])
+
+
+def _added(steps: Sequence[Mapping[str, Any]], workspace: Mapping[str, Any], where: str) -> dict[str, np.ndarray]:
+    """Yields of the samples that a patch adds, summed, by channel."""
+    width = {c["name"]: len(c["samples"][0]["data"]) for c in workspace["channels"]}
+    channels, total = list(width), dict[str, np.ndarray]()
+    for i, step in enumerate(steps):
+        parts = step["path"].strip("/").split("/")
+        adds = step["op"] == "add" and len(parts) == 4 and (parts[0], parts[2]) == ("channels", "samples")
+        if not adds and not (step["op"] == "remove" and len(parts) == 2 and parts[0] == "channels"):
+            continue
+        numbered = {str(number): name for number, name in enumerate(channels)}
+        if parts[1] not in numbered:
+            raise SchemaError(
+                f"{where}, step {i}: {step['path']!r} is of a channel that is not there, the workspace has "
+                f"{len(channels)} at this step ({', '.join(channels)}); was the patch made for another workspace?"
+            )
+        channel = numbered[parts[1]]
+        if not adds:
+            channels.remove(channel)
+            continue
+        value = step.get("value")
+        data = value.get("data") if isinstance(value, Mapping) else None
+        if not _are_yields(data, width[channel]):
+            raise SchemaError(
+                f"{where}, step {i}: {channel!r} has {width[channel]} bins, and so many finite numbers must be the "
+                f"data of the sample, got {reprlib.repr(data)}; {PATCH}"
+            )
+        total[channel] = total.get(channel, 0.0) + np.asarray(data, float)
+    if not total:
+        raise SchemaError(f"{where} adds no sample to a channel, so it holds no signal; {PATCH}")
+    return total
+
+
+def _are_yields(data: Any, bins: int) -> bool:
+    """Whether these are so many finite numbers; text is none, nor are true and false."""
+    if not isinstance(data, list | tuple | np.ndarray) or len(data) != bins:
+        return False
+    values: Iterable[Any] = data
+    return all(isinstance(y, NUMBER) and not isinstance(y, bool) and -LARGEST <= y <= LARGEST for y in values)
