@@ -74,7 +74,7 @@ def test_contamination_of_control_regions_ends_where_asked():
 def test_designs_are_told_apart_and_refuse_what_makes_no_sense():
     assert SignalRays(contamination=0.2).to_json() != SignalRays().to_json()
     for wrong in ({"contamination": 0.0}, {"contamination": -1.0}, {"contamination": 0.001}, {"per_ray": 0}):
-        with pytest.raises(ConfigError, match="must be (0.01 at least|positive)"):
+        with pytest.raises(ConfigError, match=r"must be (0.01 at least|positive)"):
             SignalRays(**wrong)
 
 
