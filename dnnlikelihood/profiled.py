@@ -319,9 +319,15 @@ class ProfiledLikelihood(LogDensity, Artifact):
         """The density of one head alone, which costs one fit a point; "asimov_expected" is "expected".
 
         Raises:
-            ParameterError: no such head.
+            ParameterError: no such head, or nominal parameters do not give the nominal yields and the two differ.
         """
         if head == "asimov_expected" and "expected" in self.heads:
+            model, nothing = self.source.model, np.zeros((1, len(self.parameters)))
+            nominal = model.expected(model.hold(nothing), model.start[None])[0]
+            if not np.allclose(nominal, self.source.data["expected"].counts, rtol=1e-9, atol=1e-12):
+                raise ParameterError(
+                    "nominal parameters do not give the nominal yields: asimov_expected is not expected"
+                )
             head = "expected"
         name = list(self.source.data)[self.head_index(head)]
         if not self.heads:

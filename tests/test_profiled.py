@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.special import gammaln, xlogy
-from workspaces import absorbed, counting, data_driven, random_workspace, search
+from workspaces import absorbed, counting, data_driven, modifier, random_workspace, sample, search, workspace
 
 from dnnlikelihood import ProfiledLikelihood
 from dnnlikelihood.errors import DomainError, LikelihoodError, NotConverged, ParameterError
@@ -144,6 +144,16 @@ def test_the_asimov_set_of_the_expected_data_is_the_expected_data(name):
     np.testing.assert_array_equal(
         likelihood.select("asimov_expected").logpdf(yields), likelihood.heads_logpdf(yields)[:, 1]
     )
+
+
+def test_where_it_is_not_there_is_no_such_head():
+    """A normalisation that starts at 2 fits nominal data at 1: nominal parameters do not give them."""
+    background = sample("background", [20.0, 5.0], modifier("normfactor", "k"))
+    start = [{"name": "k", "inits": [2.0], "bounds": [[0.0, 10.0]]}]
+    likelihood = ProfiledLikelihood.from_workspace(workspace({"SR": [background]}, {"SR": [22.0, 4.0]}, start))
+    assert "expected" in likelihood.heads
+    with pytest.raises(ParameterError, match="nominal parameters do not give the nominal yields"):
+        likelihood.select("asimov_expected")
 
 
 def test_no_head_rises_above_the_free_maximum():

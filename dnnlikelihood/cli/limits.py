@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import numpy as np
 
 from ..errors import SchemaError
 from . import tables
@@ -49,7 +50,7 @@ def limit(model: str, file: Path, level: float, mu: float, statistic: Any, outsi
     """CL_s and upper limits of the strength of signals, observed and expected with bands of one and two sigma.
 
     MODEL is a published model, a DnnLik or a saved profiled likelihood; or a pyhf workspace (.json), which is then
-    fitted. A signal is its yields in all bins, `<channel>-<i>`. The exit code is 1 if a signal has no answer: it
+    fitted. A signal is its yields in all bins, `<channel>-<i>`. The exit code is 1 if a signal lacks an answer: it
     leaves the domain of the surrogate, or a fit failed.
     """
     from ..inference import Inference
@@ -61,9 +62,20 @@ def limit(model: str, file: Path, level: float, mu: float, statistic: Any, outsi
     options: dict[str, Any] = {"statistic": statistic, "bands": "expected" if prefit else "asimov_observed"}
     limits = inference.upper_limit(table, level, outside=outside, **options)
     tests = inference.cls(table, mu, outside=outside, **options)
-    bad = [f"{n}: {s}" for n, s in zip(names, limits.status, strict=True) if s in ("outside", "failed")]
+    bad = list(_unanswered(names, limits, tests, mu))
     numbers = {"signals": names, **{k: v for answer in inference.answers.values() for k, v in answer.items()}}
     return Report(numbers, (_table(names, limits, tests, mu),), bad)
+
+
+def _unanswered(names: Sequence[str], limits: UpperLimits, tests: HypothesisTest, mu: float) -> Iterator[str]:
+    """What is not told, and of which signal."""
+    for i, name in enumerate(names):
+        lacks = [] if np.isfinite(tests.cls[i]) else [f"CLs at {mu:g}"]
+        lacks += [] if np.isfinite(limits.expected[i]).all() else ["an expected limit"]
+        if limits.status[i] in ("outside", "failed"):
+            yield f"{name}: {limits.status[i]}"
+        elif lacks:
+            yield f"{name}: no {' and no '.join(lacks)}, which leaves the domain or has no fit"
 
 
 def _signals(value: Any, file: Path) -> tuple[list[str], list[Mapping[str, float]]]:

@@ -1,6 +1,7 @@
 """`dnnlik limit` on a workspace of our own, beside pyhf."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -78,3 +79,13 @@ def test_bad_signals(run, files, tmp_path, content, match):
     (tmp_path / "bad.json").write_text(content)
     result = run("limit", files / "workspace.json", "--signal", tmp_path / "bad.json", code=2)
     assert match in result.output
+
+
+def test_what_is_not_answered_is_told_by_name(run, files, tmp_path):
+    """Of a surrogate: its limits are told, CLs at a strength far outside its domain are not."""
+    model = Path(__file__).parents[2] / "saved_models" / "atlas_susy_2018_31_a"
+    bins = json.loads((model / "metadata.json").read_text("utf-8"))["parameters"]
+    (tmp_path / "gluino.json").write_text(json.dumps({p["name"]: 1.0 for p in bins}))
+    result = run("limit", model, "--signal", tmp_path / "gluino.json", "--mu", 1000, code=1)
+    assert "gluino: no CLs at 1000" in result.output
+    run("limit", model, "--signal", tmp_path / "gluino.json")

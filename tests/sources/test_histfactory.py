@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from workspaces import counting, data_driven, modifier, random_workspace, search
+from workspaces import counting, data_driven, modifier, random_workspace, sample, search, workspace
 
 from dnnlikelihood import Inference, Likelihood
 from dnnlikelihood.errors import CorruptFile, MissingArtifact, MissingDependency, ParameterError, SchemaError
+from dnnlikelihood.profiled import ProfiledLikelihood
 from dnnlikelihood.sources.histfactory_model import compile_model
 from dnnlikelihood.sources.histfactory_workspace import patched, regions, signals_of
 from dnnlikelihood.sources.histfactory_yields import Yields
@@ -281,3 +282,32 @@ def test_signals_are_matched_by_region():
     patch[0]["value"]["data"] = [1.0]
     with pytest.raises(SchemaError, match="'CRtop' has 2 bins"):
         list(signals_of({"point": patch}, search(), names))
+
+
+EMPTY = {
+    "one bin of two": {"SR": ([5.0, 0.0], [4.0, 0.0])},
+    "of a control region": {"SR": ([5.0], [4.0]), "CR": ([50.0, 0.0], [52.0, 0.0])},
+    "the signal region": {"SR": ([0.0], [0.0]), "CR": ([50.0], [52.0])},
+}
+
+
+@pytest.mark.parametrize("where", EMPTY)
+@pytest.mark.parametrize("free", [False, True], ids=["constrained", "free normalisation"])
+def test_bins_without_background_and_events_say_nothing_until_there_is_a_signal(where, free):
+    """As pyhf has it, whichever way the steps are computed."""
+    scale = [modifier("normsys", "scale", {"lo": 0.9, "hi": 1.1})]
+    scale += [modifier("normfactor", "k")] if free and "CR" in EMPTY[where] else []
+    document = workspace(
+        {name: [sample("background", bins, *scale)] for name, (bins, _) in EMPTY[where].items()},
+        {name: seen for name, (_, seen) in EMPTY[where].items()},
+    )
+    truth = ProfiledLikelihood.from_workspace(document)
+    model = pyhf.Workspace(document).model(poi_name=None)
+    best = pyhf.infer.mle.fit(pyhf.Workspace(document).data(model), model, return_fitted_val=True)[1]
+    assert truth.null_logpdf[0] == pytest.approx(-best.item() / 2, abs=1e-5)
+    signal = np.full((1, len(truth.parameters)), 1.5)
+    fit = truth.fit(signal)
+    assert fit.converged.all()
+    step = 1e-4 * np.eye(len(truth.parameters))
+    up, down = (truth.heads_logpdf(signal + s * step) for s in (1, -1))
+    np.testing.assert_allclose(truth.label(signal).gradient[0], ((up - down) / 2e-4).T, atol=1e-5)
