@@ -44,8 +44,8 @@ __all__ = ["profiled_histfactory"]
 SIGNALS, STRONGEST, SEED = 128, (5.0, 25.0), 1
 """Trial signals, on which starts of fits are found, the strongest of either half of them, and their seed."""
 NEGATIVE, TAKEN = 32, (0.3, 0.9)
-"""Negative ones besides, half of them in few bins and half in all, and the part of the background that each takes away
-in the bin where that is largest."""
+"""Negative ones besides, half of any shape and half alike in some of the bins, and the part of the background that each
+takes away in the bin where that is largest."""
 SMALL, FLAT = 0.25, 1e-6
 """A signal of such a part of what is expected and seen in a bin has to change log L by so many nats in some bin."""
 
@@ -166,8 +166,8 @@ def _trial_signals(model: Model) -> np.ndarray:
     strength = rng.uniform(size=(SIGNALS, 1)) * np.resize(STRONGEST, (SIGNALS, 1))
     shapes *= strength / np.sqrt((shapes**2).sum(axis=1, keepdims=True))
     background = model.background
-    spread = np.resize([[0.3], [3.0]], (NEGATIVE, 1))
-    parts = rng.gamma(spread, size=(NEGATIVE, len(background))) * (background > 0)
+    size = NEGATIVE // 2, len(background)
+    parts = np.concatenate([rng.gamma(0.3, size=size), rng.integers(0, 2, size=size)]) * (background > 0)
     parts *= rng.uniform(*TAKEN, size=(NEGATIVE, 1)) / np.maximum(parts.max(axis=1, keepdims=True), 1e-300)
     positive = shapes * np.sqrt(model.observed + 1.0)
     return np.concatenate([np.zeros((1, len(background))), positive, -parts * background])

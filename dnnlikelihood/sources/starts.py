@@ -76,8 +76,10 @@ def _search(model: CountingModel, signals: np.ndarray, seen: Observation, places
     for place in places[1:]:
         found = maximise_nuisances(model, signals, seen, start=place, gradient=False)
         keep_better(model, signals, top, every, found)
-    for distance in 2 ** np.arange(int(np.log2(len(signals)))):
-        challenge(model, signals, seen, top, every, np.roll(top.nu, distance, axis=0), gradient=False)
+    negative = np.any(signals < 0, axis=1)
+    for rows in (every, np.flatnonzero(negative), np.flatnonzero(~negative)):
+        for distance in 2 ** np.arange(int(np.log2(max(len(rows), 1)))):
+            challenge(model, signals, seen, top, rows, np.roll(top.nu[rows], distance, axis=0), gradient=False)
     try_other_sides(model, signals, seen, top, gradient=False)
     return top
 

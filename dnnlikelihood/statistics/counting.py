@@ -135,7 +135,7 @@ class CountingFit:
     """(n, d) of `value` with respect to the inputs; empty (n, 0) if not asked for."""
     status: np.ndarray
     """(n,) "converged"; "stalled" (no step improves, though the gradient says so); "iterations" (not done in as many);
-    "outside" (log L is not finite where the fit begins)."""
+    "outside" (log L is not finite where the fit begins, nor on the way there from the model's start)."""
     error: np.ndarray
     """(n,) nats that the last step promised, before it was taken: an upper estimate of what the maximum lacks."""
     at_bound: np.ndarray

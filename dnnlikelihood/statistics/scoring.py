@@ -15,6 +15,8 @@ RISE = 1e-4
 """The part of a step's promise that has to come true (Armijo)."""
 SHORTEST = 1e-10
 """A step of which not even this fraction improves log L is none."""
+NEAREST = 0.01
+"""A fit that cannot begin at this part of the way from the model's start to its own cannot begin."""
 CREEP = 0.7
 """Steps whose promise has not shrunk to this fraction of the last one's need the exact curvature."""
 NEARLY, LEAST = 0.1, 0.2
@@ -156,13 +158,17 @@ class Pool:
         return leaving
 
     def _shorten(self, refused: np.ndarray, begun: np.ndarray) -> np.ndarray:
-        """Halve the steps that failed; (m,) bool, which are out of steps."""
+        """Halve the steps that failed, and the way from the model's start of fits that cannot begin where they should;
+        (m,) bool, which are out of steps.
+        """
         self.length[refused] *= 0.5
-        lost = refused & ~begun
+        lost = refused & ~begun & (self.length < NEAREST)
         self.fit.status[self.rows[lost]] = "outside"
         stalled = refused & begun & (self.length < SHORTEST)
         self.fit.status[self.rows[stalled]] = "stalled"
         nu = self.fit.nu[self.rows[refused]] + self.length[refused, None] * self.step[refused]
+        back = self.model.start + 0.5 * (self.trial[refused] - self.model.start)
+        nu = np.where(begun[refused, None], nu, back)
         self.trial[refused] = np.clip(nu, self.model.lower, self.model.upper)
         return lost | stalled
 

@@ -86,6 +86,17 @@ def test_a_negative_background_is_no_label(likelihood):
     assert labels.reason.tolist() == ["", "negative background"]
 
 
+def test_fits_that_cannot_begin_where_they_should_begin_on_the_way_there(likelihood):
+    """Where the signal takes away more than the start leaves; not at all where the model's own leaves too little."""
+    model, seen = likelihood.source.model, likelihood.source.data["observed"]
+    less, start = np.array([[-5.0, 0.0]]), np.array([2.0])
+    assert model.expected(less, start[None])[0, 0] < 0 < model.expected(less, model.start[None])[0, 0]
+    fit = maximise_nuisances(model, less, seen, start=start)
+    assert fit.converged.all()
+    assert fit.value[0] == pytest.approx(highest(likelihood, less, np.linspace(-5.0, 0.6, 20_001))[0], abs=1e-5)
+    assert maximise_nuisances(model, np.array([[-11.0, 0.0]]), seen, start=start).status.tolist() == ["outside"]
+
+
 def test_starts_reach_what_a_scan_finds():
     """Of signals unlike the trial ones, by a model that does not say where its other sides are."""
     likelihood = ProfiledLikelihood.from_workspace(two_sided_workspace())
