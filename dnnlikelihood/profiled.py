@@ -322,12 +322,7 @@ class ProfiledLikelihood(LogDensity, Artifact):
             ParameterError: no such head, or nominal parameters do not give the nominal yields and the two differ.
         """
         if head == "asimov_expected" and "expected" in self.heads:
-            model, nothing = self.source.model, np.zeros((1, len(self.parameters)))
-            nominal = model.expected(model.hold(nothing), model.start[None])[0]
-            if not np.allclose(nominal, self.source.data["expected"].counts, rtol=1e-9, atol=1e-12):
-                raise ParameterError(
-                    "nominal parameters do not give the nominal yields: asimov_expected is not expected"
-                )
+            _check_nominal(self.source)
             head = "expected"
         name = list(self.source.data)[self.head_index(head)]
         if not self.heads:
@@ -395,3 +390,11 @@ def _fit_block(source: ProfiledSource, theta: np.ndarray) -> list[CountingFit]:
 
 def _joined(fits: Sequence[CountingFit]) -> CountingFit:
     return CountingFit(*(np.concatenate([getattr(f, n) for f in fits]) for n in CountingFit.__dataclass_fields__))
+
+
+def _check_nominal(source: ProfiledSource) -> None:
+    """Raise ParameterError if the Asimov data of the expected data are other data than these."""
+    model = source.model
+    nominal = model.expected(model.hold(np.zeros((1, len(source.parameters)))), model.start[None])[0]
+    if not np.allclose(nominal, source.data["expected"].counts, rtol=1e-9, atol=1e-12):
+        raise ParameterError("nominal parameters do not give the nominal yields: asimov_expected is not expected")

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-import numpy as np
 
 from ..errors import SchemaError
 from . import tables
@@ -69,6 +68,8 @@ def limit(model: str, file: Path, level: float, mu: float, statistic: Any, outsi
 
 def _unanswered(names: Sequence[str], limits: UpperLimits, tests: HypothesisTest, mu: float) -> Iterator[str]:
     """What is not told, and of which signal."""
+    import numpy as np
+
     for i, name in enumerate(names):
         lacks = [] if np.isfinite(tests.cls[i]) else [f"CLs at {mu:g}"]
         lacks += [] if np.isfinite(limits.expected[i]).all() else ["an expected limit"]
