@@ -196,15 +196,15 @@ class Pool:
         # Where every nuisance is constrained the system is well conditioned, and a step need not have 16 digits.
         kind = np.float64 if len(self.loose) else np.float32
         step = scoring_step(grad, curvature, expected, jacobian.astype(kind, copy=False), free)
-        plain = step
-        step = np.where(self.creeping[taken, None], plain, secant_step(nu, plain, grad, free, self.last[taken]))
+        gain = 0.5 * (step * grad).sum(axis=1)
+        plain, step = step, secant_step(nu, step, grad, free, self.last[taken])
         self.last[taken] = np.stack([nu, plain, grad], axis=1)
         exact = np.flatnonzero(self.creeping[taken])
         if len(exact):
             sharper = self._newton_step(exact, held, seen, nu, grad, curvature, expected, jacobian, slope, free)
             up = np.isfinite(sharper).all(axis=1) & ((sharper * grad[exact]).sum(axis=1) > 0)
-            step[exact[up]] = sharper[up]
-        gain = 0.5 * (plain * grad).sum(axis=1)
+            step[exact] = np.where(up[:, None], sharper, plain[exact])
+            gain[exact] = 0.5 * (step[exact] * grad[exact]).sum(axis=1)
         first = fit.iterations[rows] <= 1
         if hasattr(self.model, "curvature"):
             self.creeping[taken] |= ~first & (gain > CREEP * self.gain[taken] / 2)
