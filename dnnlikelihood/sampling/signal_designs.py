@@ -15,7 +15,7 @@ range evenly. A direction shares a signal among the signal regions and lets some
 
     t_10:  Delta NLL(t_10 p) = 10, found by secants and bisection in log t from the parabola at no signal
     t    = t_10 u^0.6,  u uniform      (16 in 20; flat in Delta NLL, for curves between a parabola and a line)
-    t    = t_10 (1 + 4 u)              (3 in 20; many a real signal is excluded by far, and asked about all the same)
+    t    = t_10 10^u                   (3 in 20; many a real signal is excluded by far, and asked about all the same)
     t    = -u min_b (b / p_b)          (1 in 20), as far as muhat < 0 reaches: every yield stays positive
 
 Where a signal fills a control region, t_10 is where nothing is left of the background that is measured there. Few real
@@ -40,8 +40,8 @@ LogPdf = Callable[[np.ndarray], np.ndarray]
 
 HIGH = 10.0
 """delta_nll that t_10 stands for."""
-BEYOND, FARTHER, NEGATIVE = 0.15, 4.0, 0.05
-"""Share of points beyond t_10, how many t_10 beyond they may be, and share of negative strengths."""
+BEYOND, REACH, NEGATIVE = 0.15, 10.0, 0.05
+"""Share of points beyond t_10, how many times t_10 they reach to, and share of negative strengths."""
 EMPTIEST = 0.9
 """The largest part of a bin's background that a negative signal takes away."""
 LEAKS = 0.2, 0.35, 0.4, 0.05
@@ -234,7 +234,7 @@ def rays(
         high = np.minimum(high, most)
     lowest = np.maximum(-EMPTIEST * empty.min(axis=1), -high)
     u, kind = rng.uniform(size=n), rng.uniform(size=n)
-    t = high * np.where(kind < BEYOND, 1.0 + FARTHER * u, u**0.6)
+    t = high * np.where(kind < BEYOND, REACH**u, u**0.6)
     t = np.where(t > most, most * u, t)
     t = np.where(kind > 1.0 - NEGATIVE, lowest * u, t)
     return t[:, None] * shapes

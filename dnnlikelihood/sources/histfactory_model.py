@@ -56,7 +56,7 @@ class Model:
     group_of: np.ndarray
     """(C,)."""
     shape_columns: np.ndarray
-    """(h,) parameters with histosys."""
+    """(h,) parameters with a histosys that moves something."""
     straight: np.ndarray
     """(h, C) S."""
     curved: np.ndarray
@@ -196,14 +196,14 @@ def _fold(config: Any, cells: _Cells, workspace: Mapping[str, Any]) -> Model:
             scale[group_of == group] *= _code4(value[p], lo, hi)
     for cell, p in cells.factors:
         scale[cell] *= value[p] if column[p] < 0 else 1.0
-    shapes = sorted({p for p, *_ in cells.shapes if column[p] >= 0})
+    shapes = sorted({p for p, _, down, up in cells.shapes if column[p] >= 0 and (down or up)})
     straight, curved = (np.zeros((len(shapes), len(nominal))) for _ in range(2))
     for p, cell, down, up in cells.shapes:
         if column[p] < 0:
             a = abs(value[p])
             g = a**2 * (15 - 10 * a**2 + 3 * a**4) if a <= 1 else 8 * a
             nominal[cell] += value[p] * (up + down) / 2 + g * (up - down) / 16
-        else:
+        elif p in shapes:
             straight[shapes.index(p), cell], curved[shapes.index(p), cell] = (up + down) / 2, (up - down) / 16
     order = np.argsort(bin_of, kind="stable")
     lumi = next((config.par_slice(name).start for name, kind in config.modifiers if kind == "lumi"), None)

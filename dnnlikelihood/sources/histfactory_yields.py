@@ -92,6 +92,16 @@ class Yields:
         """(h, C) A, float32."""
         return self.model.curved.astype(np.float32)
 
+    @cached_property
+    def _polynomials(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(q, G, 7), (q, 2 G, 7), (q, 3 G, 7) coefficients of f, of f and f', and of f, f' and f''."""
+        value = self.model.coefficients
+        powers = np.arange(1.0, 7.0)
+        slope, bend = np.zeros((2, *value.shape))
+        slope[:, :, :-1] = value[:, :, 1:] * powers
+        bend[:, :, :-1] = slope[:, :, 1:] * powers
+        return value, np.concatenate([value, slope], axis=1), np.concatenate([value, slope, bend], axis=1)
+
     # The protocol ----------------------------------------------------------------------------------------------------
 
     def hold(self, x: np.ndarray) -> np.ndarray:
@@ -219,13 +229,9 @@ class Yields:
         powers = np.ones((len(alpha), 7, alpha.shape[1]))
         for i in range(1, 7):
             np.multiply(powers[:, i - 1], inner, out=powers[:, i])
-        value = m.coefficients @ powers
-        slope = bend = np.zeros((0, *value.shape[1:]))
-        order_of = np.arange(1.0, 7.0)
-        if order > 0:
-            slope = (m.coefficients[:, :, 1:] * order_of) @ powers[:, :-1]
-        if order > 1:
-            bend = (m.coefficients[:, :, 2:] * (order_of * (order_of - 1.0))[1:]) @ powers[:, :-2]
+        g = m.coefficients.shape[1]
+        found = self._polynomials[order] @ powers
+        value, slope, bend = found[:, :g], found[:, g : 2 * g], found[:, 2 * g :]
         p, row = np.nonzero(beyond)
         far = alpha[p, row][:, None]
         base = np.where(far > 0, m.log_up[p], -m.log_down[p])

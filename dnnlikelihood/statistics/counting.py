@@ -162,7 +162,7 @@ def maximise_nuisances(
     gradient: bool = True,
     tolerance: float = 1e-10,
     max_iterations: int = 100,
-    pool: int = 64,
+    pool: int = 128,
     progress: bool = False,
 ) -> CountingFit:
     """Maximise log L over the nuisances for each row of x.
@@ -175,7 +175,8 @@ def maximise_nuisances(
         gradient: whether to differentiate the maxima with respect to x.
         tolerance: nats that a step must promise for the fit to go on; that last step is taken.
         max_iterations: evaluations of a row.
-        pool: rows worked on at a time (so that their Jacobians stay in the cache); rows that are done make room.
+        pool: rows worked on at a time; rows that are done make room. More share the cost of a call, fewer stay in the
+            cache.
         progress: show a bar on a terminal.
 
     Raises:
