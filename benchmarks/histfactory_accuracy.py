@@ -14,7 +14,6 @@ import argparse
 import json
 import os
 import shlex
-import tarfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ if __name__ == "__main__":
     one_thread()
 
 import numpy as np
-from histfactory import patches_of
+from histfactory import archived, patches_of
 
 import dnnlikelihood
 from dnnlikelihood.errors import MissingArtifact
@@ -73,8 +72,7 @@ class Search:
         """Fits of the workspace, control regions included."""
         if self.workspace is not None:
             return ProfiledLikelihood.from_workspace(self.path(self.workspace))
-        with tarfile.open(self.path(TAR)) as file:
-            return ProfiledLikelihood.from_workspace(json.load(file.extractfile(f"{self.patches}/BkgOnly.json")))  # type: ignore[arg-type]
+        return ProfiledLikelihood.from_workspace(archived(self.path(TAR), f"{self.patches}/BkgOnly.json"))
 
     @cached_property
     def published(self) -> PublishedLikelihood:
@@ -92,7 +90,6 @@ class Search:
         """(n, d) of the patches that have a signal, and no negative one."""
         single = self.patches.endswith(".gz")
         known: Any = read_patches(self.path(self.patches)) if single else patches_of(self.path(TAR), self.patches)
-        known = {n: p for n, p in known.items() if any(step["op"] == "add" for step in p)}
         signals = np.array(list(self.truth.signals_from_patchset(known).values()))
         return signals[signals.any(axis=1) & (signals >= 0).all(axis=1)]
 

@@ -72,6 +72,18 @@ def test_the_published_files_are_measured(tmp_path):
 
 
 @pytest.mark.slow
+def test_labels_are_timed_beside_their_peers(tmp_path):
+    pytest.importorskip("jax", reason="needs jax, of the extra bench")
+    pytest.importorskip("pyhf")
+    done = run("histfactory.py", "--smoke", "--output", str(tmp_path))
+    assert done.returncode == 0, done.stderr[-3000:]
+    *speeds, excess, converged = checked(tmp_path / "histfactory.json")["claims"]
+    assert {"pyhf fixed_poi_fit (NumPy, SLSQP)", "jax compiled once, L-BFGS-B"} == {c["peer"] for c in speeds}
+    assert excess["met"]
+    assert converged["met"]
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(
     "DNNLIKELIHOOD_DATA" not in os.environ, reason="needs DNNLIKELIHOOD_DATA, with likelihoods/ of HEPData"
 )

@@ -4,6 +4,7 @@ import copy
 import gzip
 import json
 import os
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,12 @@ def test_logpdf_is_that_of_pyhf(name):
 @pytest.mark.skipif(DATA is None, reason="needs DNNLIKELIHOOD_DATA, a folder with likelihoods/ of ATLAS from HEPData")
 def test_logpdf_is_that_of_pyhf_on_real_workspaces(name):
     assert_like_pyhf(Path(DATA) / "likelihoods" / f"{name}.json")
+
+
+@pytest.mark.skipif(DATA is None, reason="needs DNNLIKELIHOOD_DATA, a folder with likelihoods/ of ATLAS from HEPData")
+def test_logpdf_is_that_of_pyhf_on_a_workspace_among_its_patches():
+    with tarfile.open(Path(DATA) / "likelihoods" / "ATLAS-SUSY-2018-31_likelihoods_with_patches.tar.gz") as tar:
+        assert_like_pyhf(json.load(tar.extractfile("RegionB/BkgOnly.json")))
 
 
 def test_the_comparison_sees_a_wrong_number():
