@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,9 @@ from .protocols import LogDensity
 from .results import Convergence, Samples
 
 __all__ = ["as_samples", "column", "describe", "draw", "has_proper_prior", "read_samples", "write_samples"]
+
+ENOUGH = 400, 800, 1600
+"""Kept steps of chains after which they may be done, if nobody says how many."""
 
 
 def has_proper_prior(density: LogDensity) -> bool:
@@ -42,7 +47,7 @@ def draw(
         folder: where the run is kept, or None.
         around: (1, d) maximum around which chains start; None to start from the prior.
         progress: whether a bar is shown.
-        **settings: n_chains, n_steps, n_warmup, seed.
+        **settings: n_chains, n_steps, n_warmup, seed. Without n_steps chains go on while they disagree, see `ENOUGH`.
 
     Raises:
         ConfigError: a profiled density without a prior.
@@ -57,7 +62,15 @@ def draw(
         settings.setdefault("thin", 10)
     start = None if around is None else _spread(density, around, settings["n_chains"], settings["seed"])
     settings |= {} if start is None else {"start": "given"}
-    return Sampler(density, SamplerConfig(method=method, **settings)).run(folder, start=start, progress=progress)
+    given = settings.pop("n_steps", None)
+    with tempfile.TemporaryDirectory() if folder is None else nullcontext(folder) as kept:
+        for steps in ENOUGH if given is None else (given,):
+            sampler = Sampler(density, SamplerConfig(method=method, n_steps=steps, **settings))
+            last = steps in (given, ENOUGH[-1])
+            samples = sampler.run(kept, start=start, must_converge=last, progress=progress)
+            if samples.verdict.converged:
+                break
+    return samples
 
 
 def _spread(density: LogDensity, centre: np.ndarray, n: int, seed: int) -> np.ndarray:

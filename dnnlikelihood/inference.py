@@ -50,7 +50,7 @@ class InferenceConfig(Config):
 
     Attributes:
         n_chains: of HMC.
-        n_steps: kept steps a chain.
+        n_steps: kept steps a chain; None for 400, and up to 1600 while the chains disagree.
         n_warmup: steps before them.
         seed: of everything random.
         tolerance: distance to a maximum, in standard deviations, at which a fit has converged.
@@ -60,7 +60,7 @@ class InferenceConfig(Config):
     """
 
     n_chains: int = 256
-    n_steps: int = 400
+    n_steps: int | None = None
     n_warmup: int = 200
     seed: int = 0
     tolerance: float = 1e-6
@@ -72,6 +72,8 @@ class InferenceConfig(Config):
         """Counts are positive, the seed and the number of neighbours not negative."""
         for name, least in (("n_chains", 1), ("n_steps", 1), ("n_warmup", 0), ("seed", 0), ("max_iterations", 1)):
             value = getattr(self, name)
+            if value is None and name == "n_steps":
+                continue
             require(isinstance(value, int) and value >= least, f"{name} must be an integer >= {least}, got {value!r}")
         require(self.neighbours >= 0, f"neighbours must be >= 0, got {self.neighbours}")
         require(self.tolerance > 0 and self.noise >= 0, "tolerance must be > 0 and noise >= 0")
@@ -138,7 +140,8 @@ class Inference(SignalQuestions, ScanQuestions):
     def _draw(self, method: str, folder: str | Path | None, *, progress: bool) -> Samples:
         c, density = self.config, self._known()
         start = None if has_proper_prior(density) else self.map().theta
-        settings = {"n_chains": c.n_chains, "n_steps": c.n_steps, "n_warmup": c.n_warmup, "seed": c.seed}
+        settings = {"n_chains": c.n_chains, "n_warmup": c.n_warmup, "seed": c.seed}
+        settings |= {} if c.n_steps is None else {"n_steps": c.n_steps}
         return draw(density, method, folder, around=start, progress=progress, **settings)
 
     @property

@@ -189,7 +189,14 @@ class ProfiledLikelihood(LogDensity, Artifact):
         theta = self.points(theta)
         outside = np.flatnonzero(~self._within(theta))
         if len(outside):
-            raise DomainError(f"{len(outside)} points are outside the bounds, the first is number {outside[0]}")
+            space, i = self.parameters, outside[0]
+            beyond = np.flatnonzero((theta[i] < space.lower) | (theta[i] > space.upper))[:8]
+            ends = [f"[{low:.6g}, {high:.6g}]" for low, high in zip(space.lower, space.upper, strict=True)]
+            what = ", ".join(f"{space.names[j]}={theta[i, j]:.6g} outside {ends[j]}" for j in beyond)
+            raise DomainError(
+                f"{len(outside)} of {len(theta)} points are outside the bounds, the first is point {i}: "
+                f"{what or 'nothing is expected in a bin that has counts'}"
+            )
         self.n_fits += len(theta) * len(self.source.data)
         source = ProfiledSource(**{**vars(self.source), "arguments": {}})
         blocks = [theta[i : i + BLOCK] for i in range(0, len(theta), BLOCK)] or [theta]

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from dnnlikelihood.chains import ENOUGH, draw
 from dnnlikelihood.errors import ConfigError, DomainError, IntegrityError, MissingArtifact, ParameterError, ShapeError
 from dnnlikelihood.inference import Inference, InferenceConfig
 from dnnlikelihood.likelihood import Likelihood
@@ -119,6 +120,22 @@ def test_the_posterior_is_drawn_when_asked(gaussian):
     crossed = inference.cross_check(progress=False)
     assert crossed["min_p"] > 1e-3
     assert set(crossed["p"]) == {"x0", "x1"}
+
+
+def test_chains_go_on_while_they_disagree_unless_their_steps_are_given(gaussian, tmp_path):
+    def drawn(folder=None, **given):
+        settings = {"n_chains": 8, "n_warmup": 100, "seed": 1, "thin": 1, **given}
+        return draw(gaussian, "emcee", folder, around=MEAN[None], progress=False, **settings)
+
+    exact = drawn(n_steps=400)
+    assert not exact.verdict.converged
+    assert len(exact.chains) == 400
+    longer = drawn()
+    assert longer.verdict.converged
+    assert len(longer.chains) in ENOUGH[1:]
+    np.testing.assert_array_equal(longer.chains[:400], exact.chains)
+    np.testing.assert_array_equal(drawn(tmp_path / "kept").chains, longer.chains)
+    np.testing.assert_array_equal(drawn(tmp_path / "kept").chains, longer.chains)
 
 
 def test_a_profiled_density_is_not_sampled(gaussian):

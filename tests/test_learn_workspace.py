@@ -170,6 +170,10 @@ BAD = {
     "no data": (patch_set({**adding([]), "value": {"name": "new"}}), "patch 'point', step 0: .* got None"),
     "no value": (patch_set({"op": "add", "path": "/channels/0/samples/0"}), "patch 'point', step 0: .* got None"),
     "huge": (patch_set(adding([10**350])), "patch 'point', step 0: 'SR' has 1 bins"),
+    "a channel": (
+        patch_set(adding([1.0]), {"op": "add", "path": "/channels/-", "value": {"name": "VR"}}),
+        "patch 'point', step 1: adds a channel, of which the workspace has no background",
+    ),
     "a modifier": (patch_set(adding([1.0], "/channels/0/samples/0/modifiers/0")), "patch 'point' adds no sample"),
 }
 

@@ -50,7 +50,7 @@ def chain_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for name, text in (
         ("--seed", "Of everything random."),
         ("--n-warmup", "Steps before them."),
-        ("--n-steps", "Kept steps of every chain."),
+        ("--n-steps", "Kept steps of every chain.  [default: 400, and up to 1600 while the chains disagree]"),
         ("--n-chains", "Chains of HMC."),
     ):
         command = click.option(name, type=int, help=text)(command)

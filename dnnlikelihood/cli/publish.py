@@ -97,6 +97,12 @@ def export(
     if flavour == "olll":
         from .olll import export_file
 
+        folder_only = {"--definition": definition, "--description": description, "--data": data, "--command": command}
+        given = [option for option, value in folder_only.items() if value is not None]
+        if given:
+            raise ConfigError(
+                f"{', '.join(given)}: an OLLL file has no place for it; leave it out, or publish a folder"
+            )
         about: dict[str, Any] = {"name": name, "source": source, "authors": authors, "licence": licence}
         about |= {"signal_regions": signal_regions, "control_regions": control_regions}
         return export_file(dnnlik, output, analysis=analysis, **about)

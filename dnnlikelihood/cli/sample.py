@@ -34,7 +34,9 @@ __all__ = ["label", "sample"]
     help="Of emcee: de (its default), stretch:2 (scale), gaussian:0.01 (variance); several are mixed.",
 )
 @click.option("--n-chains", type=int, help="Chains, or walkers of emcee (at least 2 d + 2).")
-@click.option("--n-steps", type=int, help="Kept steps of every chain.")
+@click.option(
+    "--n-steps", type=int, help="Kept steps of every chain.  [default: 400, and up to 1600 while the chains disagree]"
+)
 @click.option("--n-warmup", type=int, help="Steps before them.")
 @click.option("--thin", type=int, help="Transitions a kept step.")
 @click.option("--seed", type=int, help="Of everything random.")
@@ -60,8 +62,8 @@ def sample(
             raise ConfigError(f"{method} has no moves: give --method emcee with --move")
         given["moves"] = tuple(map(_move, moves))
     config = SamplerConfig(method=method, **given)
-    chosen = {k: getattr(config, k) for k in ("n_chains", "n_steps", "n_warmup", "seed")}
-    chosen |= {k: v for k, v in given.items() if k in ("thin", "moves")}
+    chosen = {k: getattr(config, k) for k in ("n_chains", "n_warmup", "seed")}
+    chosen |= {k: v for k, v in given.items() if k in ("n_steps", "thin", "moves")}
     around = None if has_proper_prior(target) else Inference(target).map().theta
     samples = draw(target, method, output, around=around, progress=progress, **chosen)
     reasons = tuple(f"not converged: {reason}" for reason in samples.verdict.reasons)

@@ -354,6 +354,11 @@ def _added(steps: Sequence[Mapping[str, Any]], workspace: Mapping[str, Any], whe
     for i, step in enumerate(steps):
         parts = step["path"].strip("/").split("/")
         adds = step["op"] == "add" and len(parts) == 4 and (parts[0], parts[2]) == ("channels", "samples")
+        if step["op"] == "add" and len(parts) == 2 and parts[0] == "channels":
+            raise SchemaError(
+                f"{where}, step {i}: adds a channel, of which the workspace has no background; give the workspace that "
+                "has it, or leave the step out"
+            )
         if not adds and not (step["op"] == "remove" and len(parts) == 2 and parts[0] == "channels"):
             continue
         numbered = {str(number): name for number, name in enumerate(channels)}

@@ -166,6 +166,14 @@ def test_regions_as_they_were_learned(tmp_path, chosen, options, channels):
     assert found.metadata["channels"] == channels
 
 
+def test_options_that_have_no_place_in_the_file_are_refused(tmp_path, workspace, dnnlik):
+    dnnlik.save(tmp_path / "dnnlik")
+    result = exported(tmp_path, workspace, "--definition", "of all", "--command", "dnnlik learn")
+    assert result.exit_code == 2
+    assert "--definition, --command: an OLLL file has no place for it" in " ".join(result.output.split())
+    assert not (tmp_path / "search.onnx").exists()
+
+
 def test_regions_where_they_mean_nothing(tmp_path, workspace, likelihood, dnnlik):
     likelihood.save(tmp_path / "likelihood")
     dnnlik.save(tmp_path / "dnnlik")
