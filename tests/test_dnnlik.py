@@ -114,6 +114,9 @@ def test_save_load_round_trip_and_keras_file(fitted, data, tmp_path):
 def test_training_in_a_folder_resumes_to_the_identical_model(data, fitted, tmp_path):
     again = DnnLik.fit(data, SMALL, folder=tmp_path / "run", progress=False)
     assert again.fingerprint == fitted.fingerprint
+    nothing_left = DnnLik.fit(data, SMALL, folder=tmp_path / "run", progress=False)
+    epochs = sum(sum(member["cpu_seconds"]) for member in again.history)
+    assert list(nothing_left.log)[-1]["numbers"]["cpu_seconds"] >= epochs
     (tmp_path / "run" / "member_1.npz").unlink()
     assert DnnLik.fit(data, SMALL, folder=tmp_path / "run", progress=False).fingerprint == fitted.fingerprint
 
