@@ -61,15 +61,23 @@ def accuracy_rows(
     return rows
 
 
-def coverage_rows(model: DnnLik, theta: np.ndarray, exact: np.ndarray) -> list[dict[str, Any]]:
+def coverage_rows(
+    model: DnnLik, theta: np.ndarray, exact: np.ndarray, kinds: np.ndarray | None = None
+) -> list[dict[str, Any]]:
     """How often the 90 % band held, by bin of logpdf, equally filled; for each head of exact values (n, H).
 
     Points outside the domain are judged by the same band: an infinite error would always hold.
+
+    Args:
+        model: the surrogate.
+        theta: (n, d).
+        exact: (n, H) or (n,).
+        kinds: (n,) where each row comes from; several have rows of their own besides.
     """
     return [
         {**_named(model, h), **row}
         for h, (one, truth) in enumerate(_heads(model, exact))
-        for row in _coverage(one, theta, truth)
+        for row in (*_coverage(one, theta, truth), *_of_kinds(one, theta, truth, kinds))
     ]
 
 
@@ -83,10 +91,15 @@ def _named(model: DnnLik, h: int) -> dict[str, str]:
     return {"head": model.heads[h]} if model.heads else {}
 
 
-def _coverage(model: DnnLik, theta: np.ndarray, exact: np.ndarray) -> list[dict[str, Any]]:
+def _held(model: DnnLik, theta: np.ndarray, exact: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) answers, and whether their bands hold the truth."""
     members = model.ensemble.members_logpdf(theta)
     answer = members.mean(axis=1)
-    held = np.abs(answer - exact) <= model.ensemble.calibration.error(answer, members.std(axis=1))
+    return answer, np.abs(answer - exact) <= model.ensemble.calibration.error(answer, members.std(axis=1))
+
+
+def _coverage(model: DnnLik, theta: np.ndarray, exact: np.ndarray) -> list[dict[str, Any]]:
+    answer, held = _held(model, theta, exact)
     edges = np.quantile(answer, np.linspace(0, 1, BINS + 1))
     bins = np.clip(np.searchsorted(edges, answer, side="right") - 1, 0, BINS - 1)
     return [
@@ -94,3 +107,16 @@ def _coverage(model: DnnLik, theta: np.ndarray, exact: np.ndarray) -> list[dict[
         for k, (low, high) in enumerate(pairwise(edges))
         if (inside := bins == k).any()
     ]
+
+
+def _of_kinds(model: DnnLik, theta: np.ndarray, exact: np.ndarray, kinds: Any) -> list[dict[str, Any]]:
+    known = [] if kinds is None else np.unique(kinds).tolist()
+    if len(known) < 2:
+        return []
+    answer, held = _held(model, theta, exact)
+    return [
+        {"kind": kind, "low": float(answer[inside].min()), "high": float(answer[inside].max()),
+         "n": int(inside.sum()), "covered": float(held[inside].mean())}
+        for kind in known
+        if (inside := kinds == kind).any()
+    ]  # fmt: skip

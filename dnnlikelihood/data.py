@@ -263,10 +263,19 @@ class Data(Table, CombineTrees, Artifact):
         """The same rows with other weights (n,) > 0, in the order of `logpdf()`."""
         column = checked_column(weights, "weights", (len(self),))
         finite_rows({"weight": column})
-        provenance = replace(self.provenance, parents=_unique([self.fingerprint, *self.parents]), request=None)
-        data = Data(provenance, self._columns | {"weight": column})
-        data.log.record("weighted", id=data.fingerprint, parents=data.parents, numbers={"rows": len(self)})
-        return data
+        return self._changed("weighted", {"weight": column}, {"rows": len(self)})
+
+    def with_kinds(self, kinds: Any) -> Data:
+        """The same rows, of other kinds: (n,) of str, in the order of `logpdf()`.
+
+        Raises:
+            ShapeError: another number of kinds than of rows.
+        """
+        if np.shape(kinds) != (len(self),):
+            raise ShapeError(f"kinds have shape {np.shape(kinds)}, expected ({len(self)},)")
+        names, which = np.unique(np.asarray(kinds, str), return_inverse=True)
+        column = Column.of(which.astype(np.uint8))
+        return self._changed("sorted", {"kind": column}, {"kinds": len(names)}, row_kinds=tuple(names.tolist()))
 
     def select(self, head: str) -> Data:
         """The same rows with the labels of one head, as data of a plain density; read into memory.
@@ -278,9 +287,13 @@ class Data(Table, CombineTrees, Artifact):
             raise ParameterError(f"no head {head!r}; these data have {list(self.heads) or 'none'}")
         k = self.heads.index(head)
         chosen = {n: Column.of(self._columns[n][:][:, k]) for n in ("logpdf", "gradient") if n in self._columns}
+        return self._changed("selected", chosen, {"head": head}, heads=())
+
+    def _changed(self, event: str, columns: dict[Any, Column], numbers: Mapping[str, Any], **known: Any) -> Data:
+        """The same rows with other columns."""
         parents = _unique([self.fingerprint, *self.parents])
-        data = Data(replace(self.provenance, heads=(), parents=parents, request=None), self._columns | chosen)
-        data.log.record("selected", id=data.fingerprint, parents=data.parents, numbers={"head": head})
+        data = Data(replace(self.provenance, parents=parents, request=None, **known), self._columns | columns)
+        data.log.record(event, id=data.fingerprint, parents=data.parents, numbers=numbers)
         return data
 
     def _finish(self, event: str, hashes: np.ndarray, *, drop_duplicates: bool) -> Self:

@@ -168,7 +168,7 @@ def learn_profiled(
         folder: where everything goes; an unfinished run of the same request is continued.
         config: how much.
         design: where to ask; its points are drawn once and kept. Its name, or what it is made of if it is a
-            Config, is part of the request.
+            Config, is part of the request. If it tells `kinds(truth, theta)`, the error holds for each of them.
         rows: what labels the rows to learn from, instead of design and deal; `active.ActiveRows` say.
         anchor: a point (d,) at which the surrogate is exact; 0 for signal yields (role "input"), nowhere otherwise.
         held_out: label -> (n, d) further points to test on, real signals say, or a function that draws them from the
@@ -258,7 +258,7 @@ def _labelled(
     options: dict[str, Any] = {"kind": "design", "config": deal, "drop_duplicates": True, "progress": progress}
     data = Data.label(truth, read_npz(kept)["theta"], folder=folder / "rows", **options)
     clock.stop("labelling")
-    return data
+    return data.with_kinds(design.kinds(truth, data.theta())) if hasattr(design, "kinds") else data
 
 
 def _other_tests(truth: LogDensity, folder: Path, held_out: Mapping[str, Any], *, progress: bool) -> dict[str, Data]:
@@ -308,7 +308,7 @@ def _summary(
         "anchored": anchor is not None,
         "weights_per_member": model.ensemble.members[0].n_weights,
         "accuracy": accuracy,
-        "coverage": coverage_rows(model, theta, data.logpdf("test")),
+        "coverage": coverage_rows(model, theta, data.logpdf("test"), data.kinds("test")),
         "targets": [
             {
                 "target": " ".join(["mean |error|", row["where"], *([row["head"]] if "head" in row else [])]),

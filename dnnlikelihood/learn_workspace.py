@@ -75,11 +75,22 @@ class LearnWorkspaceConfig(Config):
     limit_median: float = 0.003
     """Relative."""
     limit_largest: float = 0.02
+    refused: float = 0.02
+    """The largest share of signals below 10 nats, and of real signals' limits, that is outside the domain."""
     seed: int = 1
 
     def validate(self) -> None:
         """Positive numbers."""
-        for name in ("n_unseen", "n_members", "n_shown", "mean", "quantile", "limit_median", "limit_largest"):
+        for name in (
+            "n_unseen",
+            "n_members",
+            "n_shown",
+            "mean",
+            "quantile",
+            "limit_median",
+            "limit_largest",
+            "refused",
+        ):
             require(getattr(self, name) > 0, f"{name} is {getattr(self, name)}, must be positive")
         SignalRays(contamination=self.contamination).validate()
         self.profiled.validate()
@@ -95,7 +106,7 @@ class LearnWorkspaceConfig(Config):
         if name == "quick":
             return cls(
                 n_labels=6000, n_unseen=300, widths=(48, 48), n_members=2, n_shown=1_000_000,
-                mean=0.1, quantile=2.0, limit_median=0.02, limit_largest=0.1,
+                mean=0.1, quantile=2.0, limit_median=0.02, limit_largest=0.1, refused=0.2,
             )  # fmt: skip
         return cls(n_labels=60_000) if n_inputs <= 8 else cls(mean=0.02, quantile=0.2)
 
@@ -269,6 +280,10 @@ def _accuracy(model: DnnLik, null: np.ndarray, tests: Mapping[str, Data], config
     for where, rows in tests.items():
         theta, exact = rows.theta("test"), rows.logpdf("test")
         inside = model.in_domain(theta)
+        asked = (np.abs(exact - null) < LOW).any(axis=1)
+        if asked.any() and where in (UNSEEN, REAL):
+            text = f"share of {where}, |delta_nll| < {LOW:g}, outside the domain"
+            targets.append(_target(text, (asked & ~inside).sum() / asked.sum(), config.refused))
         theta, exact = theta[inside], exact[inside]
         if not len(theta):
             continue
@@ -315,6 +330,8 @@ def _limits(
         if np.isfinite(theirs).any():
             targets.append(_target(f"median error of {which} limits, relative", median, config.limit_median))
             targets.append(_target(f"largest error of {which} limits, relative", largest, config.limit_largest))
+            share = summary[which]["refused"] / np.isfinite(theirs).sum()
+            targets.append(_target(f"share of {which} limits that are refused", share, config.refused))
     other = None if simplified is None else _other_limits(simplified, truth, real)
     if other is not None:
         off = np.abs(other / exact["observed"] - 1)
@@ -324,7 +341,8 @@ def _limits(
     seen = summary["observed"]
     remark = f"95 % upper limits on mu of {len(real)} real signals, none of which was learned from: observed limits "
     if seen["answered"]:
-        remark += f"are off by {seen['median']:.2%} in the median and by {seen['largest']:.2%} at most."
+        remark += f"are off by {seen['median']:.2%} in the median and by {seen['largest']:.2%} at most"
+        remark += f"; {seen['refused']} are refused, outside the domain." if seen["refused"] else "."
     else:
         remark += "cannot be compared, the likelihood or the surrogate has none."
     plots = _draw(folder / "plots", truth, model, signals, exact["observed"], own.observed, other)

@@ -223,6 +223,19 @@ def test_other_weights_make_other_data():
         data.with_weights(np.r_[0.0, np.ones(len(data) - 1)])
 
 
+def test_rows_of_other_kinds_are_other_data(tmp_path):
+    data = Data.label(density(), points(100))
+    kinds = np.where(data.theta()[:, 0] > 0, "right", "left")
+    told = data.with_kinds(kinds)
+    assert told.parents[0] == data.fingerprint != told.fingerprint
+    told.save(tmp_path / "told")
+    for split in (None, "train", "test"):
+        found = Data.load(tmp_path / "told").kinds(split)
+        np.testing.assert_array_equal(found, np.where(data.theta(split)[:, 0] > 0, "right", "left"))
+    with pytest.raises(ShapeError, match=r"kinds have shape \(3,\)"):
+        data.with_kinds(["a", "b", "c"])
+
+
 # Folders ----------------------------------------------------------------------------------------------------------
 
 

@@ -77,12 +77,21 @@ def test_it_says_how_wrong_it_is(learned):
     assert {"held out", "unseen signals", "real signals", "real signals at their limits"} <= places
     assert {row["where"] for row in learned["percent"]} >= {"held out", "real signals"}
     assert all(0 < row["mape"] <= row["max_ape"] for row in learned["percent"])
-    assert len([t for t in learned["targets"] if "unseen signals" in t["target"]]) == 6
+    assert len([t for t in learned["targets"] if "unseen signals" in t["target"]]) == 7
+    refusals = {t["target"]: t["value"] for t in learned["targets"] if t["target"].startswith("share of")}
+    assert set(refusals) == {
+        *(f"share of {where}, |delta_nll| < 10, outside the domain" for where in ("unseen signals", "real signals")),
+        *(f"share of {which} limits that are refused" for which in ("observed", "expected")),
+    }
+    assert all(0 <= share <= 0.1 for share in refusals.values())
+    kinds = {row["kind"] for row in learned["coverage"] if "kind" in row}
+    assert kinds >= {"contamination to 0.1", "contamination beyond"}
 
 
 def test_the_card_names_the_workspace_and_what_was_tested(learned, files):
     card = (files / "run" / "model" / "README.md").read_text("utf-8")
     assert "upper limits on mu of 16 real signals" in card
+    assert "| `observed` | contamination beyond |" in card
     assert "dnnlik learn search.json --patchset patches --preset quick --output DIR" in card
     assert "doi:10.1/x" in card
     metadata = (files / "run" / "model" / "metadata.json").read_text("utf-8")

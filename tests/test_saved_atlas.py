@@ -57,6 +57,14 @@ def test_no_workspace_is_inside_and_it_is_small(name):
     assert not any(b"hi_data" in p.read_bytes() for p in files)
 
 
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_its_error_holds_for_every_kind_of_signal(name):
+    """Of test rows; signals that fill control regions are the hardest."""
+    rows = [row for row in dnnlikelihood.open(MODELS / name).metadata["coverage"] if "kind" in row and row["n"] > 300]
+    assert len(rows) >= 6
+    assert min(row["covered"] for row in rows) > 0.87
+
+
 @pytest.mark.skipif(not FOLDER, reason="needs DNNLIKELIHOOD_DATA, a folder with likelihoods/ of HEPData")
 @pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n in FILES else ()) for n in PUBLISHED])
 def test_real_signals_are_answered_as_the_fits_do(name):

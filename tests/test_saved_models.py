@@ -7,6 +7,7 @@ import pytest
 
 import dnnlikelihood
 from dnnlikelihood.export.verify import verify
+from dnnlikelihood.export.verify_file import verify_file
 from dnnlikelihood.statistics.valleys import valleys
 
 MODELS = sorted(p.parent for p in (Path(__file__).parents[1] / "saved_models").glob("*/metadata.json"))
@@ -23,6 +24,13 @@ def test_it_verifies_on_every_runtime(folder):
     skipped = {r.check for r in report.rows if r.status != "passed"}
     profiled = dnnlikelihood.open(folder).kind == "profiled"
     assert skipped == ({"exact"} if profiled else set()), "every runtime is here, only exact fits may be left out"
+
+
+@pytest.mark.parametrize("folder", MODELS, ids=lambda m: m.name)
+def test_its_files_verify_alone(folder):
+    for path in sorted(folder.glob("*.onnx")):
+        report = verify_file(path)
+        assert report.passed, [r for r in report.rows if r.status == "failed"]
 
 
 @pytest.mark.parametrize("folder", MODELS, ids=lambda m: m.name)

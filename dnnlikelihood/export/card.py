@@ -172,6 +172,11 @@ def _coverage(m: Mapping[str, Any]) -> list[str]:
         [_number(r["low"]) or "-∞", _number(r["high"]) or "∞", r["n"], _number(r["covered"])] for r in m["coverage"]
     ]
     head = ["logpdf from", "to", "points", "inside the 90 % band"]
+    if any("kind" in r for r in m["coverage"]):
+        head, rows = (
+            ["of", *head],
+            [[r.get("kind", "all"), *cells] for r, cells in zip(m["coverage"], rows, strict=True)],
+        )
     return ["## Coverage of the error", "", *_with_head(m["coverage"], head, rows)]
 
 

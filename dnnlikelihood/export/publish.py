@@ -93,7 +93,8 @@ class PublishedMetadata:
     `definition` says in words what logpdf is (profiled over what, of which data, up to which constant); `recipe` is
     that of the likelihood it was learned from ({"source", "arguments"}), None if it has none; `accuracy` has a row
     {"where", "n", "rmse", "baseline_rmse", "max"} for each region, in nats; `coverage` one
-    {"low", "high", "n", "covered"} for each bin of logpdf; `command` rebuilds the model.
+    {"low", "high", "n", "covered"} for each bin of logpdf, and for each "kind" of points if there are several;
+    `command` rebuilds the model.
 
     Of a surrogate with heads, `heads` says of each what it is: {"name", "definition"}, and "data", "offset" and
     "profiled" where they are not those of the whole. Rows of `accuracy` and `coverage` then name their "head".
@@ -286,10 +287,11 @@ def _write_reference(ensemble: Ensemble, reference: Reference, target: Path) -> 
 def tolerated(ensemble: Ensemble, theta: np.ndarray, logpdf: np.ndarray) -> np.ndarray:
     """Nats by which runtimes may differ at points (n, d) with answers (n,), or with heads (n, H).
 
-    Networks round in float32, each relative to what it sums up: about its residual, or the scale of its output. Where
-    the last sum is large, and its bias takes most of it away, 1e-6 of that is lost: sixteen roundings.
+    Networks round in float32, each relative to what it sums up: about its residual, or the scale of its output. Heads
+    share their hidden layers, and so what the largest of their residuals rounds. Where the last sum is large, and its
+    bias takes most of it away, 1e-6 of that is lost: sixteen roundings.
     """
-    residual = np.abs(logpdf.reshape(len(theta), -1) - ensemble.baseline_logpdf(theta))
+    residual = np.abs(logpdf.reshape(len(theta), -1) - ensemble.baseline_logpdf(theta)).max(axis=1, keepdims=True)
     scales = np.array([output.scale for output in ensemble.outputs])
     biases = np.abs([member.layers[-1].bias for member in ensemble.members]).max(axis=0)
     nats = np.maximum(TOLERANCE["logpdf"] * np.maximum(np.maximum(1.0, scales), residual), LOST * scales * biases)

@@ -52,6 +52,8 @@ RATIOS = 0.003, 3.0
 """Of the control regions' total to that of the signal regions, in units of the backgrounds'."""
 EXPONENTS = 0.7, 8.0
 """Of t in delta_nll."""
+CONTAMINATIONS = 0.1, 0.3
+"""Where kinds of signals end: networks err alike below the first, and several times more from the second on."""
 SECANTS, LONGEST, RETREAT, NEARLY = 8, 1.5, 1.0, 0.03
 """Steps towards t_10, the longest in log t, that where there is no label, and the error in log delta_nll after which
 one more is enough."""
@@ -268,7 +270,21 @@ class SignalRays(Config):
             found = one.label(theta)
             return np.where(found.ok, found.value, np.nan)
 
-        chosen = density.source.arguments["signal_regions"]
-        signal = np.array([name.rpartition("-")[0] in chosen for name in density.parameters.names])
         local = gradient[0], hessian[0], float(value[0])
-        return rays(logpdf, *local, -density.parameters.lower, signal, n, rng, self.per_ray, self.contamination)
+        background, signal = -density.parameters.lower, _signal_bins(density)
+        return rays(logpdf, *local, background, signal, n, rng, self.per_ray, self.contamination)
+
+    def kinds(self, density: Any, theta: np.ndarray) -> np.ndarray:
+        """(n, d) yields -> (n,) what they are like, of which errors depend: negative, or how they contaminate."""
+        control = ~_signal_bins(density)
+        full = np.maximum(-density.parameters.lower, 1.0)
+        most = (np.abs(theta) / full)[:, control].max(axis=1, initial=0.0)
+        low, high = CONTAMINATIONS
+        names = [f"contamination to {low:g}", f"contamination to {high:g}", "contamination beyond"]
+        return np.where((theta < 0).any(axis=1), "negative", np.array(names)[np.digitize(most, CONTAMINATIONS)])
+
+
+def _signal_bins(density: Any) -> np.ndarray:
+    """(d,) bool."""
+    chosen = density.source.arguments["signal_regions"]
+    return np.array([name.rpartition("-")[0] in chosen for name in density.parameters.names])

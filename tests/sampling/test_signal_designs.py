@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from workspaces import search
 
 from dnnlikelihood.errors import ConfigError
+from dnnlikelihood.profiled import ProfiledLikelihood
 from dnnlikelihood.sampling.signal_designs import SignalRays, directions, metropolis, rays, strength_at
 
 BACKGROUND = np.array([40.0, 9.0, 3.0, 150.0, 60.0])
@@ -69,6 +71,22 @@ def test_contamination_of_control_regions_ends_where_asked():
     inner = ~s[:, ~SIGNAL].any(axis=1)
     assert inner.mean() > 0.1
     np.testing.assert_array_equal(s[inner], wide[inner])
+
+
+def test_kinds_of_signals_are_those_that_errors_depend_on():
+    likelihood = ProfiledLikelihood.from_workspace(search())
+    design = SignalRays()
+    background, names = -likelihood.parameters.lower, likelihood.parameters.names
+    control = np.array([name.startswith("CR") for name in names])
+    shares = 0.0, 0.05, 0.2, 0.5
+    theta = np.array([np.where(control, share * np.maximum(background, 1.0), 30.0) for share in shares])
+    theta = np.concatenate([theta, -0.01 * theta[1:2]])
+    kinds = ["contamination to 0.1", "contamination to 0.1", "contamination to 0.3", "contamination beyond", "negative"]
+    assert design.kinds(likelihood, theta).tolist() == kinds
+    alone = ProfiledLikelihood.from_workspace(search(), include_control_regions=False)
+    assert design.kinds(alone, np.full((1, len(alone.parameters)), 99.0)).tolist() == kinds[:1]
+    drawn = design.kinds(likelihood, design(likelihood, 400, np.random.default_rng(1)))
+    assert set(drawn) == set(kinds)
 
 
 def test_designs_are_told_apart_and_refuse_what_makes_no_sense():
