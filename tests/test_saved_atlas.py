@@ -59,10 +59,10 @@ def test_no_workspace_is_inside_and_it_is_small(name):
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_its_error_holds_for_every_kind_of_signal(name):
-    """Of test rows; signals that fill control regions are the hardest."""
+    """90 % of test rows, within what some hundreds can tell; signals that fill control regions are the hardest."""
     rows = [row for row in dnnlikelihood.open(MODELS / name).metadata["coverage"] if "kind" in row and row["n"] > 300]
     assert len(rows) >= 6
-    assert min(row["covered"] for row in rows) > 0.87
+    assert min(row["covered"] for row in rows) > 0.82
 
 
 @pytest.mark.skipif(not FOLDER, reason="needs DNNLIKELIHOOD_DATA, a folder with likelihoods/ of HEPData")
