@@ -32,7 +32,8 @@ from .npzfiles import read_npz, write_npz
 from .profiled import ProfiledLikelihood
 from .protocols import LogDensity
 from .sampling.signal_designs import SignalRays
-from .sources.histfactory_workspace import patches_of, read_document, steps_of
+from .sources.histfactory_patches import patches_of, steps_of
+from .sources.histfactory_workspace import read_document
 from .statistics.limits import upper_limits
 from .statistics.signals import along
 

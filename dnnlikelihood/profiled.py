@@ -26,7 +26,7 @@ from .protocols import Labels, LogDensity
 from .runlog import RunLog
 from .sources.asimov_signal import AsimovOfSignal, fit_head
 from .sources.eft_model import EftModel
-from .sources.histfactory_workspace import read_document, signals_of
+from .sources.histfactory_patches import signals_of
 from .sources.profiled import ProfiledSource, build_profiled, sensible
 from .sources.strength import maximise_along
 from .statistics.counting import CountingFit, CurvedModel, Observation
@@ -170,8 +170,7 @@ class ProfiledLikelihood(LogDensity, Artifact):
         """
         if "workspace" not in self.source.arguments:
             raise ParameterError(f"patches are made for workspaces; this likelihood is of source {self.source.name!r}")
-        document = read_document(self.source.arguments["workspace"], "workspace")
-        return dict(signals_of(patches, document, self.parameters.names))
+        return dict(signals_of(patches, self.source.arguments["workspace"], self.parameters.names))
 
     # Fits ------------------------------------------------------------------------------------------------------------
 

@@ -24,7 +24,8 @@ from ..parameters import Parameter, ParameterSpace
 from ..priors import Normal, Prior
 from ..tracing import tensorflow
 from .histfactory_model import Model, compile_model
-from .histfactory_workspace import measurement_of, patched
+from .histfactory_patches import patched
+from .histfactory_workspace import measurement_of
 from .source import Counting, Source
 
 __all__ = ["histfactory", "parameters_of"]

@@ -108,7 +108,7 @@ def compile_model(workspace: Mapping[str, Any], measurement: str | None = None) 
     """The arrays of a workspace that has been checked.
 
     Args:
-        workspace: as `histfactory_workspace.patched` returns it.
+        workspace: as `histfactory_patches.patched` returns it.
         measurement: its name; the first one if None.
 
     Raises:

@@ -34,7 +34,8 @@ from ..parameters import Parameter, ParameterSpace
 from ..statistics.counting import Observation
 from .asimov_signal import AsimovOfSignal, asimov
 from .histfactory_model import Model, compile_model
-from .histfactory_workspace import background_only, measurement_of, patched, regions, within_regions
+from .histfactory_patches import patched
+from .histfactory_workspace import background_only, measurement_of, regions, within_regions
 from .histfactory_yields import Yields
 from .profiled import ProfiledSource, Starts, profile_from
 from .starts import find_starts

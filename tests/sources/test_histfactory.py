@@ -15,7 +15,8 @@ from dnnlikelihood import Inference, Likelihood
 from dnnlikelihood.errors import CorruptFile, MissingArtifact, MissingDependency, ParameterError, SchemaError
 from dnnlikelihood.profiled import ProfiledLikelihood
 from dnnlikelihood.sources.histfactory_model import compile_model
-from dnnlikelihood.sources.histfactory_workspace import patched, regions, signals_of
+from dnnlikelihood.sources.histfactory_patches import patched, signals_of
+from dnnlikelihood.sources.histfactory_workspace import regions
 from dnnlikelihood.sources.histfactory_yields import Yields
 
 pyhf = pytest.importorskip("pyhf")
