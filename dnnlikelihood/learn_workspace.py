@@ -131,15 +131,15 @@ class LearnWorkspaceConfig(Config):
 
 
 def read_patches(path: str | Path) -> dict[str, Any]:
-    """Patches by name: of a patch set (`.json`, `.json.gz`), or of a folder of files `patch.NAME.json` or `NAME.json`.
+    """The patch set of a file (`.json`, `.json.gz`), or of a folder of files `patch.NAME.json` or `NAME.json`.
 
-    Those that add no signal are left out.
+    Patches that add no signal are left out.
 
     Raises:
         MissingArtifact: no such file or folder.
         SchemaError: something else in it, or no patch that adds a signal; the message names file, patch and step.
     """
-    path = Path(path)
+    path, about = Path(path), dict[str, Any]()
     if path.is_dir():
         files = sorted(p for p in path.glob("*.json") if p.name != "BkgOnly.json")
         if not files:
@@ -147,12 +147,14 @@ def read_patches(path: str | Path) -> dict[str, Any]:
         found = {p.stem.removeprefix("patch."): steps_of(read_document(p, "patch"), str(p)) for p in files}
     else:
         document, name = read_document(path, "patch set"), path.name.split(".json")[0].removeprefix("patch.")
-        single = isinstance(document, list)
-        found = {name: steps_of(document, str(path))} if single else patches_of(document, str(path))
+        if isinstance(document, list):
+            found = {name: steps_of(document, str(path))}
+        else:
+            found, about = patches_of(document, str(path)), document
     adding = {name: patch for name, patch in found.items() if any(step["op"] == "add" for step in patch)}
     if not adding:
         raise SchemaError(f"{path}: none of {len(found)} patches adds anything, so there is no signal to test on")
-    return adding
+    return {**about, "patches": [{"metadata": {"name": name}, "patch": patch} for name, patch in adding.items()]}
 
 
 # The chain ---------------------------------------------------------------------------------------------------------

@@ -183,6 +183,14 @@ BAD = {
         patch_set(adding([1.0]), {"op": "add", "path": "/channels/-", "value": {"name": "VR"}}),
         "patch 'point', step 1: adds a channel, of which the workspace has no background",
     ),
+    "of another workspace": (
+        {**patch_set(adding([1.0])), "metadata": {"digests": {"sha256": "0" * 64}}},
+        "made for another workspace .sha256 000000000000",
+    ),
+    "newer": (
+        {**patch_set(adding([1.0])), "version": "2.0.0"},
+        "version '2.0.0' is none of pyhf's schema.* upgrade pyhf",
+    ),
     "a modifier": (patch_set(adding([1.0], "/channels/0/samples/0/modifiers/0")), "patch 'point' adds no sample"),
 }
 
@@ -200,6 +208,18 @@ def test_a_bad_patch_set_is_refused_by_patch_and_step(what, one_bin, tmp_path):
         _signals(one_bin, tmp_path / "signals.json")
     with pytest.raises(SchemaError):
         one_bin.signals_from_patchset(document)
+
+
+def test_the_digest_is_of_the_workspace_as_it_came(one_bin, tmp_path):
+    """Not of one that was patched before, where the patches of the set would count other channels."""
+    from pyhf.utils import digest
+
+    document = patch_set(adding([1.0])) | {"metadata": {"digests": {"sha256": digest(counting())}}}
+    (tmp_path / "signals.json").write_text(json.dumps(document))
+    assert one_bin.signals_from_patchset(read_patches(tmp_path / "signals.json")) == {"point": [1.0]}
+    once = ProfiledLikelihood.from_workspace(counting(), patch=document, patch_name="point")
+    with pytest.raises(SchemaError, match="no patch applied"):
+        once.signals_from_patchset(document)
 
 
 def test_the_command_names_the_file(tmp_path):

@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 
 from ..errors import SchemaError
-from .histfactory_workspace import LARGEST, Document, Patch, check_workspace, pyhf, read_document
+from .histfactory_workspace import LARGEST, Document, Patch, check_version, check_workspace, pyhf, read_document
 
 __all__ = ["patched", "patches_of", "signals_of", "steps_of"]
 
 OPERATIONS = ("add", "copy", "move", "remove", "replace", "test")
 """Of a JSON patch, RFC 6902."""
+DIGESTS = ("md5", "sha256")
+"""By which a patch set may name its workspace."""
 NUMBER = int | float | np.integer | np.floating
 PATCH = (
     'a patch is a list of steps such as {"op": "add", "path": "/channels/0/samples/0", "value": {"name": "signal", '
@@ -49,12 +51,12 @@ def patched(workspace: Document, patch: Patch | None = None, patch_name: str | N
 
 
 def _apply(document: Any, patch: Any, name: str | None) -> Any:
-    library = pyhf()
+    pyhf()
     import jsonpatch
     import jsonpointer
 
     if isinstance(patch, Mapping):
-        patch = _of_set(library, document, patch, name)
+        patch = _of_set(document, patch, name)
     elif name is not None:
         raise SchemaError(f"patch_name {name!r} is for a patch set, but the patch is a single one")
     try:
@@ -63,7 +65,7 @@ def _apply(document: Any, patch: Any, name: str | None) -> Any:
         raise SchemaError(f"the patch does not fit this workspace: {error}") from error
 
 
-def _of_set(library: Any, document: Any, patches: Mapping[str, Any], name: str | None) -> Any:
+def _of_set(document: Any, patches: Mapping[str, Any], name: str | None) -> Any:
     """The operations of one patch of a set that was made for this workspace."""
     known = patches_of(patches)
     if name not in known:
@@ -71,12 +73,25 @@ def _of_set(library: Any, document: Any, patches: Mapping[str, Any], name: str |
 
         near = difflib.get_close_matches(str(name), list(known)) or list(known)[:5]
         raise SchemaError(f"no patch {name!r} among the {len(known)} of the patch set; there are {near} ...")
-    for algorithm, digest in patches.get("metadata", {}).get("digests", {}).items():
-        if library.utils.digest(document, algorithm=algorithm) != digest:
-            raise SchemaError(
-                f"the patch set was made for another workspace ({algorithm} {digest[:12]}... is not this one's)"
-            )
+    _check_digests(patches, document)
     return known[name]
+
+
+def _check_digests(patches: Mapping[str, Any], workspace: Any) -> None:
+    """Raise SchemaError if a patch set says that it was made for another workspace."""
+    about = patches.get("metadata", {})
+    digests = about.get("digests", {}) if isinstance(about, Mapping) else None
+    if not isinstance(digests, Mapping) or not set(digests) <= set(DIGESTS):
+        raise SchemaError(
+            f'the metadata of a patch set name its workspace as {{"digests": {{"sha256": ...}}}}, md5 or sha256; '
+            f"got {reprlib.repr(about)}"
+        )
+    for algorithm, digest in digests.items():
+        if pyhf().utils.digest(workspace, algorithm=algorithm) != digest:
+            raise SchemaError(
+                f"the patch set was made for another workspace ({algorithm} {str(digest)[:12]}... is not this one's); "
+                "give the one that it was published with, as it is and with no patch applied"
+            )
 
 
 def patches_of(document: Any, where: str = "patch set") -> dict[str, list[Mapping[str, Any]]]:
@@ -87,12 +102,13 @@ def patches_of(document: Any, where: str = "patch set") -> dict[str, list[Mappin
         where: what messages call it, its file say.
 
     Raises:
-        SchemaError: something else; the message names the patch and the step.
+        SchemaError: something else, or of a version that pyhf does not know; the message names the patch and the step.
     """
     patches = document.get("patches") if isinstance(document, Mapping) else None
     if not isinstance(patches, list) or not patches:
         kind = "a workspace" if isinstance(document, Mapping) and "channels" in document else reprlib.repr(document)
         raise SchemaError(f"{where}: no patches in {kind}; {PATCH_SET}")
+    check_version(document, "patchset", where)
     found: dict[str, list[Mapping[str, Any]]] = {}
     for i, patch in enumerate(patches):
         about = patch.get("metadata") if isinstance(patch, Mapping) else None
@@ -135,12 +151,14 @@ def signals_of(patches: Patch, workspace: Document, names: Sequence[str]) -> Ite
 
     Raises:
         SchemaError: what is no patch, adds no sample, or does not fit the workspace; the message names patch and step.
+            Or a patch set that was made for another workspace.
     """
     background, document = read_document(workspace, "workspace"), read_document(patches, "patch set")
     if isinstance(document, Mapping) and "patches" not in document:
         known = {name: steps_of(patch, f"patch {name!r}") for name, patch in document.items()}
     else:
         known = patches_of(document)
+        _check_digests(document, background)
     for name, steps in known.items():
         total = _added(steps, background, f"patch {name!r}")
         yields = {f"{channel}-{i}": float(y) for channel, data in total.items() for i, y in enumerate(data)}

@@ -26,6 +26,7 @@ __all__ = [
     "Document",
     "Patch",
     "background_only",
+    "check_version",
     "check_workspace",
     "measurement_of",
     "pyhf",
@@ -79,6 +80,19 @@ def read_document(source: Patch, what: str) -> Any:
     except (OSError, EOFError, zlib.error) as error:
         raise CorruptFile(f"{what}: {path} cannot be read ({error})") from error
     return strict_loads(content, str(path))
+
+
+def check_version(document: Mapping[str, Any], schema: str, where: str) -> None:
+    """Raise SchemaError if a document says that it follows a version of a schema which pyhf does not know."""
+    library = pyhf()
+    version = document.get("version", library.schema.version)
+    try:
+        library.schema.load_schema(f"{version}/{schema}.json")
+    except library.exceptions.SchemaNotFound as error:
+        raise SchemaError(
+            f"{where}: version {version!r} is none of pyhf's schema, which is at {library.schema.version!r}; upgrade "
+            "pyhf if it is a newer one"
+        ) from error
 
 
 def check_workspace(document: Any) -> None:
