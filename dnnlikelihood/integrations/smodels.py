@@ -100,10 +100,15 @@ class NNAdapter:
         Raises:
             ShapeError: bins are missing or unknown, or a yield is no finite number.
         """
+        if not isinstance(yields, Mapping):
+            raise ShapeError(f"yields must be numbers by the names of bins, {{{self._bins[0]!r}: ...}}; got {yields!r}")
         unknown, missing = set(yields) - set(self._bins), set(self._bins) - set(yields)
         if unknown or missing:
             raise ShapeError(f"yields do not match the bins: missing {sorted(missing)}, unknown {sorted(unknown)}")
-        x = np.array([float(yields[name]) for name in self._bins])
+        try:
+            x = np.array([float(yields[name]) for name in self._bins])
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ShapeError(f"a yield is no number: {dict(yields)}") from error
         if not np.isfinite(x).all():
             raise ShapeError(f"a yield is not finite: {dict(zip(self._bins, x, strict=True))}")
         if yields_are_signal_yields:

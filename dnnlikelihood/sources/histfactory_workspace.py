@@ -11,6 +11,7 @@ import gzip
 import logging
 import sys
 import zlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -99,10 +100,12 @@ def check_workspace(document: Any) -> None:
     """Raise SchemaError unless this is a workspace that has a likelihood."""
     library = pyhf()
     _check_modifiers(document)
+    check_version(document, "workspace", "workspace")
     try:
         library.schema.validate(document, "workspace.json", version=document.get("version"))
-    except (library.exceptions.InvalidSpecification, library.exceptions.SchemaNotFound) as error:
+    except library.exceptions.InvalidSpecification as error:
         raise SchemaError(f"not a workspace in pyhf's schema: {str(error).splitlines()[0]}") from error
+    _check_sizes(document)
     _check_numbers(document)
 
 
@@ -128,6 +131,15 @@ def _check_modifiers(document: Any) -> None:
         )
 
 
+def _check_sizes(value: Any, where: str = "") -> None:
+    """Raise SchemaError if there is an integer that is too large for floating point, which the schema lets pass."""
+    if isinstance(value, Mapping | list | tuple):
+        for key, inner in value.items() if isinstance(value, Mapping) else enumerate(value):
+            _check_sizes(inner, f"{where}/{key}")
+    elif isinstance(value, int) and abs(value) > LARGEST:
+        raise SchemaError(f"{where}: the number is beyond {LARGEST:.2g}, the largest that floating point has")
+
+
 def _check_numbers(document: Mapping[str, Any]) -> None:
     """Bins that fit together, counts and total yields that are not negative, numbers that are."""
     observed = {o["name"]: np.asarray(o["data"], float) for o in document["observations"]}
@@ -138,6 +150,10 @@ def _check_numbers(document: Mapping[str, Any]) -> None:
     for channel in document["channels"]:
         name, counts = channel["name"], observed[channel["name"]]
         total = np.zeros(len(counts))
+        samples = Counter(s["name"] for s in channel["samples"])
+        again = [s for s, n in samples.items() if n > 1]
+        if again:
+            raise SchemaError(f"channel {name!r} has {samples[again[0]]} samples {again[0]!r}; give each its own name")
         for sample in channel["samples"]:
             data = np.asarray(sample["data"], float)
             where = f"sample {sample['name']!r} of channel {name!r}"

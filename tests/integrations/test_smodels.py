@@ -149,11 +149,26 @@ def test_signal_yields_and_total_yields_are_told_apart():
 
 
 @pytest.mark.parametrize(
-    "change", [{"SRlow-0": None}, {"other-0": 1.0}, {"SRlow-0": np.nan}], ids=["less", "more", "nan"]
+    "change",
+    [
+        {"SRlow-0": None},
+        {"other-0": 1.0},
+        {"SRlow-0": np.nan},
+        {"SRlow-0": "a"},
+        {"SRlow-0": [1.0]},
+        {"SRlow-0": 10**320},
+    ],
+    ids=["less", "more", "nan", "text", "list", "huge"],
 )
 def test_yields_that_do_not_match(change):
     yields = {name: y for name, y in {**SIGNAL, **change}.items() if y is not None}
     with pytest.raises(ShapeError):
+        ours.NNAdapter(written()).predict(yields)
+
+
+@pytest.mark.parametrize("yields", [None, 1.0, list(SIGNAL.values())], ids=["none", "number", "list"])
+def test_yields_without_names(yields):
+    with pytest.raises(ShapeError, match="by the names of bins"):
         ours.NNAdapter(written()).predict(yields)
 
 

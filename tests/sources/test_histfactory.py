@@ -204,11 +204,32 @@ def sr(document):
 BAD = {
     "no JSON object": ([1, 2], "JSON object"),
     "newer schema": (broken(lambda d: d.update(version="2.0.0")), "pyhf's schema"),
+    "version no text": (broken(lambda d: d.update(version=2)), "workspace: version 2 is none of pyhf's schema"),
     "no channels": ({"version": "1.0.0"}, "pyhf's schema"),
     "unknown modifier": (broken(lambda d: sr(d)["modifiers"].append(modifier("warp", "w"))), "unknown modifier 'warp'"),
     "negative count": (broken(lambda d: d["observations"][0].update(data=[-1.0, 4.0])), "'SRhigh' bin 0: observed -1"),
     "negative yield": (broken(lambda d: sr(d).update(data=[12.0, -50.0])), "bin 1.*yield of all samples"),
     "NaN": (broken(lambda d: sr(d).update(data=[12.0, float("nan")])), "bin 1.*nan"),
+    "huge count": (
+        broken(lambda d: d["observations"][0].update(data=[10**320, 4])),
+        "/observations/0/data/0: .* beyond",
+    ),
+    "huge yield": (
+        broken(lambda d: sr(d).update(data=[12, -(10**320)])),
+        "/channels/0/samples/1/data/1: the number is beyond 1.8e.308",
+    ),
+    "huge factor": (
+        broken(lambda d: sr(d)["modifiers"].append(modifier("normsys", "x", {"lo": 1, "hi": 10**320}))),
+        "/data/hi: the number is beyond",
+    ),
+    "huge start": (
+        broken(lambda d: d["measurements"][0]["config"]["parameters"][0].update(inits=[10**320])),
+        "/measurements/0/config/parameters/0/inits/0: the number is beyond",
+    ),
+    "sample twice": (
+        broken(lambda d: sr(d).update(name="signal")),
+        "channel 'SRhigh' has 2 samples 'signal'; give each its own name",
+    ),
     "number of bins": (broken(lambda d: sr(d).update(data=[12.0])), "'top' of channel 'SRhigh' has 1 bins"),
     "bins of an observation": (broken(lambda d: d["observations"][0].update(data=[1.0])), "its observation 1"),
     "name of an observation": (broken(lambda d: d["observations"][0].update(name="SRx")), "must be the same"),
@@ -240,6 +261,18 @@ def test_what_is_no_workspace(name):
     document, message = BAD[name]
     with pytest.raises(SchemaError, match=message):
         Likelihood.from_workspace(document)
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [[1], None, {"digests": [1]}, {"digests": None}, {"digests": {"foo": "x"}}, {"digests": {"shake_128": "x"}}],
+    ids=["list", "null", "list of digests", "no digests", "unknown digest", "digest without a length"],
+)
+def test_metadata_that_name_no_workspace(metadata):
+    steps = [{"op": "replace", "path": "/channels/0/samples/0/data", "value": [8.0, 12.0]}]
+    patches = {"metadata": metadata, "patches": [{"metadata": {"name": "double"}, "patch": steps}]}
+    with pytest.raises(SchemaError, match=r"metadata of a patch set .* got .*(1|None|x)"):
+        patched(search(), patches, "double")
 
 
 def test_files_that_are_none(tmp_path):
