@@ -32,7 +32,7 @@ from .npzfiles import read_npz, write_npz
 from .profiled import ProfiledLikelihood
 from .protocols import LogDensity
 from .sampling.signal_designs import SignalRays
-from .sources.histfactory_patches import patches_of, steps_of
+from .sources.histfactory_patches import changes_samples, patches_of, steps_of
 from .sources.histfactory_workspace import read_document
 from .statistics.limits import upper_limits
 from .statistics.signals import along
@@ -151,7 +151,7 @@ def read_patches(path: str | Path) -> dict[str, Any]:
             found = {name: steps_of(document, str(path))}
         else:
             found, about = patches_of(document, str(path)), document
-    adding = {name: patch for name, patch in found.items() if any(step["op"] == "add" for step in patch)}
+    adding = {name: patch for name, patch in found.items() if changes_samples(patch)}
     if not adding:
         raise SchemaError(f"{path}: none of {len(found)} patches adds anything, so there is no signal to test on")
     return {**about, "patches": [{"metadata": {"name": name}, "patch": patch} for name, patch in adding.items()]}

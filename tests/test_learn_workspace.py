@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from workspaces import absorbed, counting, random_workspace
+from workspaces import absorbed, counting, modifier, random_workspace, sample
 
 pytest.importorskip("pyhf", reason="needs pip install 'dnnlikelihood[histfactory]'")
 import dnnlikelihood
@@ -191,7 +191,28 @@ BAD = {
         {**patch_set(adding([1.0])), "version": "2.0.0"},
         "version '2.0.0' is none of pyhf's schema.* upgrade pyhf",
     ),
-    "a modifier": (patch_set(adding([1.0], "/channels/0/samples/0/modifiers/0")), "patch 'point' adds no sample"),
+    "a modifier": (
+        patch_set(adding([1.0], "/channels/0/samples/0/modifiers/0")),
+        "patch 'point', step 0: cannot tell what 'add' of '/channels/0/samples/0/modifiers/0' makes of the signal",
+    ),
+    "beyond the end": (
+        patch_set(adding([1.0], "/channels/0/samples/77")),
+        "patch 'point', step 0: '77' is no place among the 2 samples that 'SR' has",
+    ),
+    "no place": (patch_set(adding([1.0], "/channels/0/samples/foo")), "patch 'point', step 0: 'foo' is no place"),
+    "unknown modifier": (
+        patch_set({**adding([]), "value": sample("new", [1.0], modifier("warp", "w"))}),
+        "patch 'point', step 0: unknown modifier 'warp' .'w' of sample 'new' in channel 'SR'",
+    ),
+    "only replaced": (
+        patch_set({"op": "replace", "path": "/channels/0/samples/0/data", "value": [9.0]}),
+        "patch 'point', step 0: cannot tell what 'replace'",
+    ),
+    "only removed": (
+        patch_set({"op": "remove", "path": "/channels/0/samples/0"}),
+        "patch 'point', step 0: cannot tell what 'remove'",
+    ),
+    "elsewhere": (patch_set({"op": "add", "path": "/measurements/-", "value": {}}), "none of 1 patches adds anything"),
 }
 
 
@@ -208,6 +229,33 @@ def test_a_bad_patch_set_is_refused_by_patch_and_step(what, one_bin, tmp_path):
         _signals(one_bin, tmp_path / "signals.json")
     with pytest.raises(SchemaError):
         one_bin.signals_from_patchset(document)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        {"op": "replace", "path": "/channels/0/samples/0/data", "value": [9.0]},
+        {"op": "replace", "path": "/channels/0/samples/0/data/0", "value": 9.0},
+        {"op": "replace", "path": "/channels", "value": []},
+        {"op": "replace", "path": "", "value": {}},
+        {"op": "remove", "path": "/channels/0/samples/0"},
+        {"op": "move", "from": "/channels/0/samples/0", "path": "/channels/0/samples/1"},
+        {"op": "move", "from": "/channels/0/samples/0", "path": "/measurements/-"},
+        {"op": "copy", "from": "/channels/0/samples/0", "path": "/channels/0/samples/-"},
+        adding([1.0], "channels/0/samples/0"),
+    ],
+    ids=lambda step: f"{step['op']} {step['path']}",
+)
+def test_steps_that_change_channels_are_not_passed_over(step, one_bin):
+    with pytest.raises(SchemaError, match=f"patch 'point', step 1: cannot tell what '{step['op']}'"):
+        one_bin.signals_from_patchset({"point": [adding([1.0]), step]})
+
+
+def test_steps_about_measurements_and_observations_say_nothing_of_the_signal(one_bin):
+    steps = [adding([1.0], "/channels/0/samples/2"), adding([0.5], "/channels/0/samples/3")]
+    steps += [{"op": "replace", "path": "/measurements/0/config/poi", "value": "mu_new"}]
+    steps += [{"op": "replace", "path": "/observations/0/data", "value": [3.0]}]
+    assert one_bin.signals_from_patchset({"point": steps}) == {"point": [1.5]}
 
 
 def test_the_digest_is_of_the_workspace_as_it_came(one_bin, tmp_path):

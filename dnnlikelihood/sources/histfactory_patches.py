@@ -13,9 +13,18 @@ from typing import Any
 import numpy as np
 
 from ..errors import SchemaError
-from .histfactory_workspace import LARGEST, Document, Patch, check_version, check_workspace, pyhf, read_document
+from .histfactory_workspace import (
+    LARGEST,
+    Document,
+    Patch,
+    check_version,
+    check_workspace,
+    pyhf,
+    read_document,
+    unknown_modifier,
+)
 
-__all__ = ["patched", "patches_of", "signals_of", "steps_of"]
+__all__ = ["changes_samples", "patched", "patches_of", "signals_of", "steps_of"]
 
 OPERATIONS = ("add", "copy", "move", "remove", "replace", "test")
 """Of a JSON patch, RFC 6902."""
@@ -138,11 +147,17 @@ def steps_of(patch: Any, where: str) -> list[Mapping[str, Any]]:
     return patch
 
 
+def changes_samples(steps: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a patch does more to channels than to remove some, which is all that one without signal does."""
+    return any(_touches_channels(step) and (step["op"], step["path"].count("/")) != ("remove", 2) for step in steps)
+
+
 def signals_of(patches: Patch, workspace: Document, names: Sequence[str]) -> Iterator[tuple[str, np.ndarray]]:
     """(name, (d,) yields) of every patch: the data of the samples that it adds, region by region, summed.
 
     Where a patch says "add to channel 3", channel 3 is that of the workspace before it was cut. Signals of regions
-    that are not among `names` are left out; what a patch says about systematics is not used.
+    that are not among `names` are left out; what a patch says about systematics, measurements and observations is not
+    used. Steps that change channels in other ways are refused: nobody knows what signal that leaves.
 
     Args:
         patches: a patch set, or a mapping from names to JSON patches.
@@ -168,38 +183,66 @@ def signals_of(patches: Patch, workspace: Document, names: Sequence[str]) -> Ite
 def _added(steps: Sequence[Mapping[str, Any]], workspace: Mapping[str, Any], where: str) -> dict[str, np.ndarray]:
     """Yields of the samples that a patch adds, summed, by channel."""
     width = {c["name"]: len(c["samples"][0]["data"]) for c in workspace["channels"]}
+    samples = {c["name"]: len(c["samples"]) for c in workspace["channels"]}
     channels, total = list(width), dict[str, np.ndarray]()
     for i, step in enumerate(steps):
-        parts = step["path"].strip("/").split("/")
-        adds = step["op"] == "add" and len(parts) == 4 and (parts[0], parts[2]) == ("channels", "samples")
-        if step["op"] == "add" and len(parts) == 2 and parts[0] == "channels":
-            raise SchemaError(
-                f"{where}, step {i}: adds a channel, of which the workspace has no background; give the workspace that "
-                "has it, or leave the step out"
-            )
-        if not adds and not (step["op"] == "remove" and len(parts) == 2 and parts[0] == "channels"):
-            continue
-        numbered = {str(number): name for number, name in enumerate(channels)}
-        if parts[1] not in numbered:
-            raise SchemaError(
-                f"{where}, step {i}: {step['path']!r} is of a channel that is not there, the workspace has "
-                f"{len(channels)} at this step ({', '.join(channels)}); was the patch made for another workspace?"
-            )
-        channel = numbered[parts[1]]
-        if not adds:
-            channels.remove(channel)
-            continue
-        value = step.get("value")
-        data = value.get("data") if isinstance(value, Mapping) else None
-        if not _are_yields(data, width[channel]):
-            raise SchemaError(
-                f"{where}, step {i}: {channel!r} has {width[channel]} bins, and so many finite numbers must be the "
-                f"data of the sample, got {reprlib.repr(data)}; {PATCH}"
-            )
-        total[channel] = total.get(channel, 0.0) + np.asarray(data, float)
+        here = f"{where}, step {i}"
+        match step["op"], step["path"].split("/"):
+            case "add", ["", "channels", number, "samples", place]:
+                channel = _channel(number, channels, f"{here}: {step['path']!r}")
+                if place not in ("-", *map(str, range(samples[channel] + 1))):
+                    raise SchemaError(
+                        f"{here}: {place!r} is no place among the {samples[channel]} samples that {channel!r} has at "
+                        "this step, and - is the one behind them; was the patch made for another workspace?"
+                    )
+                samples[channel] += 1
+                total[channel] = total.get(channel, 0.0) + _yields(step.get("value"), channel, width[channel], here)
+            case "remove", ["", "channels", number]:
+                channels.remove(_channel(number, channels, f"{here}: {step['path']!r}"))
+            case "add", ["", "channels", _]:
+                raise SchemaError(
+                    f"{here}: adds a channel, of which the workspace has no background; give the workspace that has "
+                    "it, or leave the step out"
+                )
+            case op, _ if _touches_channels(step):
+                raise SchemaError(
+                    f"{here}: cannot tell what {op!r} of {step['path']!r} makes of the signal, for which a patch adds "
+                    f"samples and removes channels; change the workspace itself, or leave the step out; {PATCH}"
+                )
     if not total:
         raise SchemaError(f"{where} adds no sample to a channel, so it holds no signal; {PATCH}")
     return total
+
+
+def _touches_channels(step: Mapping[str, Any]) -> bool:
+    """Whether a step is about channels, or about the whole workspace."""
+    pointers = (step["path"], str(step.get("from", step["path"])))
+    return any(pointer.strip("/").split("/")[0] in ("", "channels") for pointer in pointers)
+
+
+def _channel(number: str, channels: Sequence[str], where: str) -> str:
+    """The name of the channel that a path counts."""
+    numbered = {str(i): name for i, name in enumerate(channels)}
+    if number not in numbered:
+        raise SchemaError(
+            f"{where} is of a channel that is not there, the workspace has {len(channels)} at this step "
+            f"({', '.join(channels)}); was the patch made for another workspace?"
+        )
+    return numbered[number]
+
+
+def _yields(sample: Any, channel: str, bins: int, where: str) -> np.ndarray:
+    """(bins,) data of a sample that is added."""
+    data = sample.get("data") if isinstance(sample, Mapping) else None
+    if not _are_yields(data, bins):
+        raise SchemaError(
+            f"{where}: {channel!r} has {bins} bins, and so many finite numbers must be the data of the sample, got "
+            f"{reprlib.repr(data)}; {PATCH}"
+        )
+    unknown = unknown_modifier({"channels": [{"name": channel, "samples": [sample]}]})
+    if unknown:
+        raise SchemaError(f"{where}: {unknown}")
+    return np.asarray(data, float)
 
 
 def _are_yields(data: Any, bins: int) -> bool:

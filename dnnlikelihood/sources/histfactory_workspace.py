@@ -33,6 +33,7 @@ __all__ = [
     "pyhf",
     "read_document",
     "regions",
+    "unknown_modifier",
     "within_regions",
 ]
 
@@ -99,7 +100,11 @@ def check_version(document: Mapping[str, Any], schema: str, where: str) -> None:
 def check_workspace(document: Any) -> None:
     """Raise SchemaError unless this is a workspace that has a likelihood."""
     library = pyhf()
-    _check_modifiers(document)
+    if not isinstance(document, Mapping):
+        raise SchemaError(f"a workspace is a JSON object, got {type(document).__name__}")
+    unknown = unknown_modifier(document)
+    if unknown:
+        raise SchemaError(unknown)
     check_version(document, "workspace", "workspace")
     try:
         library.schema.validate(document, "workspace.json", version=document.get("version"))
@@ -109,10 +114,8 @@ def check_workspace(document: Any) -> None:
     _check_numbers(document)
 
 
-def _check_modifiers(document: Any) -> None:
-    """Names the modifier that is unknown; a document of another shape is left to the schema."""
-    if not isinstance(document, Mapping):
-        raise SchemaError(f"a workspace is a JSON object, got {type(document).__name__}")
+def unknown_modifier(document: Mapping[str, Any]) -> str | None:
+    """Names the first modifier that is unknown, if any; a document of another shape is left to the schema."""
     try:
         unknown = [
             (m["type"], m["name"], s["name"], c["name"])
@@ -122,13 +125,12 @@ def _check_modifiers(document: Any) -> None:
             if m["type"] not in MODIFIERS
         ]
     except (KeyError, TypeError):
-        return
-    if unknown:
-        kind, name, sample, channel = unknown[0]
-        raise SchemaError(
-            f"unknown modifier {kind!r} ({name!r} of sample {sample!r} in channel {channel!r}); "
-            f"known are {', '.join(MODIFIERS)}"
-        )
+        return None
+    if not unknown:
+        return None
+    kind, name, sample, channel = unknown[0]
+    known = ", ".join(MODIFIERS)
+    return f"unknown modifier {kind!r} ({name!r} of sample {sample!r} in channel {channel!r}); known are {known}"
 
 
 def _check_sizes(value: Any, where: str = "") -> None:
