@@ -278,20 +278,31 @@ def _entries(model: Any, metadata: dict[str, Any]) -> list[tuple[bool, str]]:
             if entry.key in EVALUATED and _constants(metadata[entry.key]):
                 problems.append((False, f"{entry.key!r} has true, false or null, which other readers cannot evaluate"))
         elif entry.key == "run_config":
-            metadata[entry.key] = _yaml(entry.value)
+            try:
+                metadata[entry.key] = _yaml(entry.value)
+            except SafetyError as error:
+                problems.append((True, str(error)))
         else:
             metadata[entry.key] = entry.value
     return problems
 
 
 def _yaml(text: str) -> Any:
-    """Plain data of a YAML text; None if it is none."""
+    """Plain data of a YAML text; None if it is none.
+
+    Raises:
+        SafetyError: it has tags, by which a less careful reader makes Python objects.
+    """
     try:
         import yaml
     except ModuleNotFoundError as error:
         raise MissingDependency("this needs PyYAML: pip install 'dnnlikelihood[smodels]'") from error
     try:
         return yaml.safe_load(text)
+    except yaml.constructor.ConstructorError as error:
+        raise SafetyError(
+            f"'run_config' asks for more than plain data, which other readers may run: {error.problem}"
+        ) from error
     except yaml.YAMLError:
         return None
 

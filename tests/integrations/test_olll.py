@@ -169,7 +169,11 @@ def test_python_literals_are_no_json(tmp_path):
 
 
 def test_yaml_tags_construct_nothing(tmp_path):
-    refused(tmp_path, changed(run_config="!!python/object/apply:os.system ['true']"), SchemaError, "run_config")
+    tag = "!!python/object/apply:os.system ['true']"
+    for text in (tag, f"data: {tag}"):
+        refused(
+            tmp_path, changed(run_config=text), SafetyError, "'run_config' asks for more than plain data.*os.system"
+        )
 
 
 def bad_bins():
