@@ -76,7 +76,8 @@ def log_cls(q: Any, q_asimov: Any, statistic: Statistic = "qmu_tilde") -> np.nda
     delta, a = _delta(q, q_asimov, statistic)
     with np.errstate(invalid="ignore"):
         found = log_ndtr(-delta - a) - log_ndtr(-delta)
-    return np.where(np.isinf(delta), -np.inf, found)
+    unseen = np.where(np.isinf(a), -np.inf, -0.5 * np.asarray(q, float))  # the limit of a -> 0, where Delta is infinite
+    return np.where(np.isinf(delta), unseen, found)
 
 
 def expected_log_cls(q_asimov: Any, n_sigma: Any = N_SIGMA) -> np.ndarray:

@@ -28,6 +28,8 @@ HALVINGS = 6
 """Of the way from the lowest point of a scan to the next, in search of the other side of a minimum."""
 BACK, NEAR = 24, 1.02
 """Steps back from where a function is NaN, and the ratio to a point before at which they end."""
+ROUNDING = 1e-6
+"""Of values, relative or of values below 1 absolute: several times the rounding of networks in single precision."""
 FLAT = 1e-3
 """A slope that is zero, relative to that at the lower end of its bracket; a jump of the slope is none."""
 
@@ -134,17 +136,18 @@ def minimise(f: WithSlope, low: np.ndarray, high: np.ndarray, most: float) -> Mi
         most: where the scans end.
     """
     n = len(low)
-    high = np.array(high, float)
+    high, best = np.array(high, float), np.zeros(n, int)
     x, y, slope = (np.empty((n, GRID)) for _ in range(3))
     busy = np.arange(n)
     while len(busy):
         x[busy] = low[busy, None] + (high - low)[busy, None] * np.linspace(0, 1, GRID) ** 2
         value, rise = f(np.repeat(busy, GRID), x[busy].ravel())
         y[busy], slope[busy] = value.reshape(-1, GRID), np.where(np.isfinite(value), rise, 1.0).reshape(-1, GRID)
-        falling = (_lowest(y[busy], slope[busy]) == GRID - 1) & (slope[busy, -1] < 0) & (high[busy] < most)
+        best[busy] = _downhill(_lowest(y[busy], slope[busy]), y[busy], slope[busy])
+        falling = (best[busy] == GRID - 1) & (slope[busy, -1] < 0) & (high[busy] < most)
         busy = busy[falling]
         high[busy] = np.minimum(low[busy] + GROWTH * (high - low)[busy], most)
-    every, best = np.arange(n), _lowest(y, slope)
+    every = np.arange(n)
     rising = slope[every, best] >= 0
     at = x[every, best]
     other = np.clip(np.where(rising, best - 1, best + 1), 0, GRID - 1)
@@ -176,6 +179,19 @@ def _lowest(y: np.ndarray, slope: np.ndarray) -> np.ndarray:
     last = np.clip(np.where(right, before, after), 0, GRID - 1)
     towards = np.take_along_axis(slope, last, axis=1) * np.where(right, 1.0, -1.0)
     return np.argmin(np.where(unknown & ~(towards > 0), -np.inf, known), axis=1)
+
+
+def _downhill(lowest: np.ndarray, y: np.ndarray, slope: np.ndarray) -> np.ndarray:
+    """(n,) from the lowest points of scans (n, GRID) down their slopes, while values differ by rounding at most: where
+    a function hardly changes along a scan, its slopes know where it falls to, and its values do not.
+    """
+    every, best = np.arange(len(y)), lowest
+    level = y[every, lowest] + ROUNDING * (1 + np.abs(y[every, lowest]))
+    for _ in range(GRID):
+        here = slope[every, best]
+        after = np.clip(best - np.sign(here).astype(int), 0, GRID - 1)
+        best = np.where((y[every, after] <= level) & (slope[every, after] * here >= 0), after, best)
+    return best
 
 
 def _across(

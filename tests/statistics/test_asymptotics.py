@@ -52,6 +52,13 @@ def test_bands_exclude_exactly_where_they_should():
     assert (np.diff(N_SIGMA) > 0).all()
 
 
+def test_cls_of_asimov_data_that_do_not_see_the_signal():
+    """Where q_A is 0, rounding or an error of a surrogate below it, CL_s is the limit from above: exp(-q / 2)."""
+    q = np.array([0.0, 1e-6, 0.5, 9.0])
+    np.testing.assert_allclose(log_cls(q, 1e-8), log_cls(q, 0.0), atol=2e-4)
+    np.testing.assert_array_equal(log_cls(q, -1e-6), -q / 2)
+
+
 def test_logarithms_survive_where_p_values_do_not():
     assert np.exp(log_cls(1e4, 2e3)) == 0
     assert np.isfinite(log_cls(1e4, 2e3))

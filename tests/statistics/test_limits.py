@@ -185,6 +185,29 @@ def test_a_signal_that_changes_nothing_has_no_limit():
     assert np.isposinf(found.expected).all()
 
 
+@pytest.mark.parametrize("counts", [COUNTS, DEFICIT, [20.0, 17.0, 12.0]], ids=["mild", "deficit", "excess"])
+@pytest.mark.parametrize("reach", [np.inf, 5.0])
+@pytest.mark.parametrize("scale", 10.0 ** -np.arange(0, 8))
+def test_rounding_hides_no_weak_signal(counts, reach, scale):
+    """A surrogate in single precision answers and refuses as the exact one, at strengths that change less than that."""
+    exact = along(Surrogate(counts, BACKGROUND, UNCERTAINTY, reach=reach), scale * SIGNALS[:3])
+
+    def evaluate(heads, rows, mu):
+        nll, slope = exact.evaluate(heads, rows, mu)
+        return nll.astype(np.float32).astype(float), slope
+
+    rounded = SignalCurves(3, evaluate, exact.heads, exact.floor)
+    found, right = upper_limits(rounded), upper_limits(exact)
+    np.testing.assert_array_equal(found.status, right.status)
+    np.testing.assert_array_equal(found.status_expected, right.status_expected)
+    np.testing.assert_allclose(found.observed, right.observed, rtol=1e-6)
+    np.testing.assert_allclose(found.expected, right.expected, rtol=1e-6)
+    np.testing.assert_allclose(found.muhat, right.muhat, rtol=1e-5)
+    tested = hypotest(rounded, 1.0)
+    assert (tested.status == "converged").all()
+    np.testing.assert_allclose(tested.cls, hypotest(exact, 1.0).cls, atol=1e-3)
+
+
 def test_a_failed_fit_is_no_limit(truth):
     good = along(truth, SIGNALS[:2])
 

@@ -118,6 +118,18 @@ def test_a_ridge_between_the_lowest_point_of_the_scan_and_the_next_hides_no_mini
         assert found.x[0] == pytest.approx(0.11, abs=1e-6), high
 
 
+@pytest.mark.parametrize("centre", [-3.0, 0.0, 0.4, 77.0, 5e4])
+def test_slopes_know_where_values_are_rounded(centre):
+    """A parabola above 50 whose values are the same, up to a last digit here and there, for a long way."""
+
+    def f(k, x):
+        return (50 + 1e-9 * (x - centre) ** 2).astype(np.float32).astype(float), 2e-9 * (x - centre)
+
+    found = minimise(f, np.zeros(1), np.ones(1), 1e6)
+    assert found.inside[0]
+    assert found.x[0] == pytest.approx(max(centre, 0.0), abs=1e-6)
+
+
 def test_a_function_that_ends_while_it_falls_says_so():
     def f(k, x):
         return np.where(x < 3, -x, np.inf), np.where(x < 3, -1.0, 0.0)
