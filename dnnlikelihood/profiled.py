@@ -27,7 +27,7 @@ from .runlog import RunLog
 from .sources.asimov_signal import AsimovOfSignal, fit_head
 from .sources.eft_model import EftModel
 from .sources.histfactory_patches import signals_of
-from .sources.profiled import ProfiledSource, build_profiled, sensible
+from .sources.profiled import ProfiledSource, build_profiled, fits_begin, refusal, sensible
 from .sources.strength import maximise_along
 from .statistics.counting import CountingFit, CurvedModel, Observation
 from .statistics.counting_hessian import profiled_hessian
@@ -183,19 +183,12 @@ class ProfiledLikelihood(LogDensity, Artifact):
             progress: whether long work shows a bar.
 
         Raises:
-            DomainError: points outside the bounds, where there is nothing to fit.
+            DomainError: points outside the bounds, or without events where fits begin: there is nothing to fit.
         """
         theta = self.points(theta)
-        outside = np.flatnonzero(~self._within(theta))
-        if len(outside):
-            space, i = self.parameters, outside[0]
-            beyond = np.flatnonzero((theta[i] < space.lower) | (theta[i] > space.upper))[:8]
-            ends = [f"[{low:.6g}, {high:.6g}]" for low, high in zip(space.lower, space.upper, strict=True)]
-            what = ", ".join(f"{space.names[j]}={theta[i, j]:.6g} outside {ends[j]}" for j in beyond)
-            raise DomainError(
-                f"{len(outside)} of {len(theta)} points are outside the bounds, the first is point {i}: "
-                f"{what or 'nothing is expected in a bin that has counts'}"
-            )
+        within = self._within(theta)
+        if not within.all():
+            raise refusal(self.source, theta, within)
         self.n_fits += len(theta) * len(self.source.data)
         source = ProfiledSource(**{**vars(self.source), "arguments": {}})
         blocks = [theta[i : i + BLOCK] for i in range(0, len(theta), BLOCK)] or [theta]
@@ -257,11 +250,9 @@ class ProfiledLikelihood(LogDensity, Artifact):
         return True
 
     def _inside(self, theta: np.ndarray) -> np.ndarray:
-        """Where the nominal yields are positive, or 0 like the counts of every head."""
-        model = self.source.model
-        expected = model.expected(model.hold(theta), np.broadcast_to(model.start, (len(theta), len(model.start))))
-        empty = np.all([d.counts == 0 for d in self.source.data.values()], axis=0)
-        return ((expected > 0) | ((expected == 0) & empty)).all(axis=1)
+        """Where the yields at which fits begin are positive, or 0 like the counts of every head."""
+        begins, _ = fits_begin(self.source, theta)
+        return np.all(begins, axis=1)
 
     def support(self, theta: Any) -> np.ndarray:
         """(n, d) -> (n,) bool: where there is something to fit; found without a fit."""

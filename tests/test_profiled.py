@@ -220,6 +220,18 @@ def test_bounds_end_where_the_nominal_yield_does():
     assert np.isfinite(likelihood.heads_logpdf([[-50.0, -20.0, -5.0, -3.0, -9.0]])).all()
 
 
+def test_a_point_at_which_no_fit_can_begin_is_told_by_its_bin():
+    """Within the bounds, where the background stands at 0.7 of its nominal value at first: 5 events in SRhigh-1."""
+    document = search()
+    document["measurements"][0]["config"]["parameters"].append({"name": "mu_top", "inits": [0.7]})
+    likelihood = ProfiledLikelihood.from_workspace(document)
+    point = np.zeros((2, 5))
+    point[1, likelihood.parameters.index("SRhigh-1")] = -6.0
+    assert likelihood.support(point).tolist() == [True, False]
+    with pytest.raises(DomainError, match=r"1 of 2 points cannot be fitted, .* point 1, .*start: -1 in SRhigh-1; take"):
+        likelihood.fit(point)
+
+
 def test_a_fit_that_fails_is_no_label(monkeypatch):
     likelihood, yields = profiled(), some_signals(profiled())
     monkeypatch.setattr(source, "maximise_nuisances", partial(source.maximise_nuisances, max_iterations=1))

@@ -24,6 +24,7 @@ def profiled_eft(document: Document = None, seed: int | None = None) -> Profiled
         arguments=recipe(model, document, seed),
         parameters=model.pois,
         nuisances=model.nuisances,
+        bins=model.bins,
         model=counts,
         data={"logpdf": counts.observation},
         starts={"logpdf": Starts.always(np.zeros((1, k)))},

@@ -94,7 +94,7 @@ def profiled_histfactory(
     if discovery:
         own = AsimovOfSignal(data["observed"], starts["observed"])
         heads["asimov_signal"], starts["asimov_signal"] = own, own.find_starts(yields, _trial_signals(model))
-    width = -float(np.log(model.sigma[np.isfinite(model.sigma)] * np.sqrt(2 * np.pi)).sum())
+    inputs, width = _inputs(model), -float(np.log(model.sigma[np.isfinite(model.sigma)] * np.sqrt(2 * np.pi)).sum())
     return ProfiledSource(
         name="histfactory",
         arguments={
@@ -104,8 +104,9 @@ def profiled_histfactory(
             "include_control_regions": include_control_regions,
             **({"discovery": True} if discovery else {}),
         },
-        parameters=_inputs(model),
+        parameters=inputs,
         nuisances=model.names,
+        bins=inputs.names,
         model=yields,
         data=heads,
         starts=starts,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from ..errors import ConfigError
+from ..errors import ConfigError, DomainError
 from ..parameters import ParameterSpace
 from ..statistics.counting import CountingFit, CountingModel, Observation, maximise_nuisances
 
@@ -28,8 +28,10 @@ __all__ = [
     "Starts",
     "build_profiled",
     "challenge",
+    "fits_begin",
     "keep_better",
     "profile_from",
+    "refusal",
     "sensible",
     "try_other_sides",
 ]
@@ -44,6 +46,8 @@ STEPS = 4, 4, 8, 8
 APART, MARGIN, PROMISE = 0.2, 0.15, 5.0
 """Challengers go on that are further than this from the maximum in some nuisance, and below it by at most so many nats
 and so many times what their last step promised."""
+SHOWN = 8
+"""Parameters and bins that an error names."""
 ROUNDS, HIGHER = 3, 1e-7
 """Rounds in which fits try other sides, and nats by which one has to lead higher for the next."""
 
@@ -74,6 +78,7 @@ class ProfiledSource:
     parameters: ParameterSpace
     """The inputs."""
     nuisances: tuple[str, ...]
+    bins: tuple[str, ...]
     model: CountingModel
     data: dict[str, Observation | AsimovOfSignal]
     """The data set of each head; of a plain density, that of "logpdf"."""
@@ -97,6 +102,33 @@ def build_profiled(name: str, arguments: Mapping[str, Any]) -> ProfiledSource:
         return getattr(import_module(f".{module}", __package__), function)(**arguments)
     except TypeError as error:
         raise ConfigError(f"profiled source {name!r}: {error}") from error
+
+
+def fits_begin(source: ProfiledSource, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(n, B) bool: in which bins fits can begin, where events are expected, or neither expected nor seen in any head;
+    and (n, B) what is expected there, where the nuisances start.
+    """
+    model = source.model
+    expected = model.expected(model.hold(x), np.broadcast_to(model.start, (len(x), len(model.start))))
+    empty = np.all([d.counts == 0 for d in source.data.values()], axis=0)
+    return (expected > 0) | ((expected == 0) & empty), expected
+
+
+def refusal(source: ProfiledSource, x: np.ndarray, within: np.ndarray) -> DomainError:
+    """Why some of the points (n, d), those that are not `within` (n,), have nothing to fit: told of the first."""
+    space, i = source.parameters, int(np.argmin(within))
+    some, first = f"{(~within).sum()} of {len(x)} points", f"the first is point {i}"
+    beyond = np.flatnonzero((x[i] < space.lower) | (x[i] > space.upper))[:SHOWN]
+    if len(beyond):
+        ends = [f"[{low:.6g}, {high:.6g}]" for low, high in zip(space.lower, space.upper, strict=True)]
+        what = ", ".join(f"{space.names[j]}={x[i, j]:.6g} outside {ends[j]}" for j in beyond)
+        return DomainError(f"{some} are outside the bounds, {first}: {what}")
+    begins, expected = fits_begin(source, x[i : i + 1])
+    what = ", ".join(f"{expected[0, j]:.6g} in {source.bins[j]}" for j in np.flatnonzero(~begins[0])[:SHOWN])
+    return DomainError(
+        f"{some} cannot be fitted, {first}, of which these events are expected where the nuisances start: {what}; take "
+        "less away there"
+    )
 
 
 def profile_from(model: CountingModel, x: np.ndarray, seen: Observation, starts: Starts, **run: Any) -> CountingFit:
