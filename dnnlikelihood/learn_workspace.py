@@ -178,7 +178,7 @@ def learn_workspace(
         folder: where everything goes.
         config: how much, and what is promised.
         signals: real signals, (d,) yields by name, to test on; of a patch set say.
-        simplified: another likelihood of the same signals, to be drawn beside.
+        simplified: another likelihood of the same signals, of some of the bins, to be drawn beside.
         name: of the published model.
         progress: show bars on a terminal.
         about: as in `learn_profiled`: command, description, references, licence, ...
@@ -189,10 +189,13 @@ def learn_workspace(
 
     Raises:
         ShapeError: signals of another number of bins, or with yields that are no finite numbers.
+        ParameterError: a simplified likelihood with a bin that the workspace does not have.
     """
     folder = Path(folder)
     config = config or LearnWorkspaceConfig.preset("full", len(truth.parameters))
     known, left_out = _tested_on(signals or {}, len(truth.parameters))
+    if simplified is not None:
+        truth.parameters.indices(simplified.parameters.names)  # other bins are refused before the work, not after it
     rng = np.random.default_rng([config.seed, 1])
     unseen = SignalRays(contamination=config.contamination, per_ray=1)
     held_out: dict[str, Any] = {UNSEEN: lambda _: unseen(truth, config.n_unseen, rng)}

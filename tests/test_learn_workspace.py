@@ -12,7 +12,7 @@ pytest.importorskip("pyhf", reason="needs pip install 'dnnlikelihood[histfactory
 import dnnlikelihood
 from dnnlikelihood.cli import main
 from dnnlikelihood.cli.workspace import _signals
-from dnnlikelihood.errors import LikelihoodError, MissingArtifact, SchemaError, ShapeError
+from dnnlikelihood.errors import LikelihoodError, MissingArtifact, ParameterError, SchemaError, ShapeError
 from dnnlikelihood.inference import Inference
 from dnnlikelihood.jsonfiles import read_json
 from dnnlikelihood.learn_workspace import LearnWorkspaceConfig, learn_workspace, read_patches
@@ -289,6 +289,17 @@ def test_yields_that_are_no_numbers_are_refused(one_bin, tmp_path):
     for signal in ([np.nan], [1.0, 2.0]):
         with pytest.raises(ShapeError, match="signal 'point' must be 1 finite yields"):
             learn_workspace(one_bin, tmp_path / "run", signals={"point": np.array(signal)})
+
+
+def test_a_simplified_likelihood_of_other_bins_is_refused_before_the_work(one_bin, tmp_path):
+    document = counting()
+    document["channels"][0]["name"] = document["observations"][0]["name"] = "SRother"
+    (tmp_path / "other.json").write_text(json.dumps(document))
+    with pytest.raises(ParameterError, match="no parameter 'SRother-0'"):
+        learn_workspace(
+            one_bin, tmp_path / "run", simplified=ProfiledLikelihood.from_workspace(tmp_path / "other.json")
+        )
+    assert not (tmp_path / "run").exists()
 
 
 def test_signals_without_a_limit_or_with_negative_yields_are_told(learned, files, tmp_path, caplog):
