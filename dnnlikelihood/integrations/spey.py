@@ -4,7 +4,8 @@ r"""Spey's back-end `dnnlikelihood.profiled`: a profiled likelihood as a Spey mo
         model="saved_models/atlas_susy_2018_31_a",
         signal_yields={"SRA_L-0": 1.2, "SRA_M-0": 3.4, ...},
         analysis="ATLAS-SUSY-2018-31", xsection=0.01)
-    model.exclusion_confidence_level(), model.poi_upper_limit(), (model @ other).poi_upper_limit()
+    model.exclusion_confidence_level(), model.poi_upper_limit()
+    spey.UnCorrStatisticsCombiner(model, other).poi_upper_limit()
 
 The nuisances are gone, so the signal strength mu is the one parameter that Spey sees. Which data a likelihood is of, is
 its head: the observed ones, those before any fit (a priori), and the Asimov data of the background. Spey hands data
