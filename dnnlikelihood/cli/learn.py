@@ -12,7 +12,7 @@ import click
 from ..errors import ArtifactExists, ConfigError, DnnLikelihoodError
 from . import tables
 from .command import Command, Report, output_option, progress_option
-from .workspace import WorkspaceOptions, is_workspace, learn_workspace_file
+from .workspace import WorkspaceOptions, is_workspace, learn_workspace_file, region_options
 
 if TYPE_CHECKING:
     from ..learn import Learned
@@ -41,8 +41,7 @@ PAPER = "paper: its own numbers for the exact likelihood, not those of its netwo
 )
 @click.option("--name", help="Name of the published model; the source's name if not given.")
 @click.option("--patchset", type=_PATH, help="Of a workspace: patch set, or folder of patches, to test on.")
-@click.option("--signal-regions", metavar="A,B", help="Of a workspace: channels with signal; SR... by default.")
-@click.option("--control-regions/--no-control-regions", default=True, help="Of a workspace: whether to fit them.")
+@region_options
 @click.option("--simplified", type=_PATH, help="Of a workspace: its simplified version, to compare with.")
 @click.option("--labels", type=click.IntRange(2000), help="Of a workspace: labels to learn from, if not the preset's.")
 @click.option(
@@ -101,7 +100,7 @@ def learn(
 
 def _workspace_options(
     patchset: Path | None,
-    signal_regions: str | None,
+    signal_regions: tuple[str, ...],
     control_regions: bool,  # noqa: FBT001 - as click names it
     simplified: Path | None,
     references: tuple[str, ...],
@@ -111,9 +110,8 @@ def _workspace_options(
 ) -> WorkspaceOptions:
     if contamination is not None and not control_regions:
         raise ConfigError("--contamination is of control regions, which --no-control-regions leaves out")
-    regions = tuple(name.strip() for name in (signal_regions or "").split(",") if name.strip())
     return WorkspaceOptions(
-        patchset, regions, control_regions, simplified, references, discovery, labels, contamination
+        patchset, signal_regions, control_regions, simplified, references, discovery, labels, contamination
     )
 
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import SchemaError
+from ..errors import ConfigError, SchemaError
 from . import tables
 from .command import Command, Report
+from .workspace import is_workspace, region_options
 
 if TYPE_CHECKING:
     from ..protocols import LogDensity
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["limit"]
 
-SHOWN = 40
+SHOWN, MEDIAN = 40, 2
+"""Signals of a table, and the column of the expected limits that is the median."""
 
 
 @click.command(
@@ -34,6 +36,7 @@ SHOWN = 40
     required=True,
     help="JSON: yields by bin, {BIN: YIELD, ...}, or several of them by name, {NAME: {BIN: YIELD, ...}, ...}.",
 )
+@region_options
 @click.option("--level", type=click.FloatRange(0.5, 1, min_open=True, max_open=True), default=0.95, show_default=True)
 @click.option(
     "--mu", type=click.FloatRange(min=0, min_open=True), default=1.0, show_default=True, help="Tested by CLs."
@@ -45,18 +48,29 @@ SHOWN = 40
 @click.option("--prefit", is_flag=True, help="Expected values before any fit, not as the data prefer the nuisances.")
 @click.option("--outside", type=click.Choice(["refuse", "use"]), default="refuse", show_default=True,
               help="What happens outside the domain of a surrogate.")  # fmt: skip
-def limit(model: str, file: Path, level: float, mu: float, statistic: Any, outside: Any, *, prefit: bool) -> Report:
+def limit(
+    model: str,
+    file: Path,
+    level: float,
+    mu: float,
+    statistic: Any,
+    outside: Any,
+    *,
+    prefit: bool,
+    signal_regions: tuple[str, ...],
+    control_regions: bool,
+) -> Report:
     """CL_s and upper limits of the strength of signals, observed and expected with bands of one and two sigma.
 
-    MODEL is a published model, a DnnLik or a saved profiled likelihood; or a pyhf workspace (.json), which is then
-    fitted. A signal is its yields in all bins, `<channel>-<i>`. The exit code is 1 if a signal lacks an answer: it
-    leaves the domain of the surrogate, or a fit failed.
+    MODEL is a published model, a DnnLik or a saved profiled likelihood; or a pyhf workspace (.json, .json.gz),
+    which is then fitted. A signal is its yields in all bins, `<channel>-<i>`. The exit code is 1 if a signal lacks an
+    answer: it has no limit below mu = 1e6, it leaves the domain of the surrogate, or a fit failed.
     """
     from ..inference import Inference
     from ..jsonfiles import read_json
 
     names, signals = _signals(read_json(file), file)
-    inference = Inference(_density(model, outside))
+    inference = Inference(_density(model, signal_regions, control_regions=control_regions))
     table = {bin_: [s[bin_] for s in signals] for bin_ in signals[0]}
     options: dict[str, Any] = {"statistic": statistic, "bands": "expected" if prefit else "asimov_observed"}
     limits = inference.upper_limit(table, level, outside=outside, **options)
@@ -67,16 +81,19 @@ def limit(model: str, file: Path, level: float, mu: float, statistic: Any, outsi
 
 
 def _unanswered(names: Sequence[str], limits: UpperLimits, tests: HypothesisTest, mu: float) -> Iterator[str]:
-    """What is not told, and of which signal."""
-    import numpy as np
+    """What is not told, of which signal, and why."""
+    from ..statistics.limits import MOST
 
+    why = {"no limit": f"below mu = {MOST:g}", "outside": "inside the domain", "failed": "because a fit failed"}
     for i, name in enumerate(names):
-        lacks = [] if np.isfinite(tests.cls[i]) else [f"CLs at {mu:g}"]
-        lacks += [] if np.isfinite(limits.expected[i]).all() else ["an expected limit"]
-        if limits.status[i] in ("outside", "failed"):
-            yield f"{name}: {limits.status[i]}"
-        elif lacks:
-            yield f"{name}: no {' and no '.join(lacks)}, which leaves the domain or has no fit"
+        bands = limits.status_expected[i]
+        expected = "expected limit" if bands[MEDIAN] != "converged" else "full set of expected limits"
+        first = bands[(bands != "converged").argmax()]
+        asked = {"observed limit": limits.status[i], expected: first, f"CLs at {mu:g}": tests.status[i]}
+        for status, reason in why.items():
+            lacks = [question for question, answer in asked.items() if answer == status]
+            if lacks:
+                yield f"{name}: no {' and no '.join(lacks)} {reason}"
 
 
 def _signals(value: Any, file: Path) -> tuple[list[str], list[Mapping[str, float]]]:
@@ -98,16 +115,20 @@ def _signals(value: Any, file: Path) -> tuple[list[str], list[Mapping[str, float
     return list(value), list(value.values())
 
 
-def _density(model: str, outside: str) -> LogDensity:
-    """A published model under the policy asked for; a pyhf workspace as the profiled likelihood that it is."""
-    from ..jsonfiles import read_json
+def _density(model: str, signal_regions: tuple[str, ...], *, control_regions: bool) -> LogDensity:
+    """What a saved model is; a pyhf workspace as the profiled likelihood that it is."""
     from .opening import density
 
-    path = Path(model)
-    if path.suffix == ".json" and path.is_file() and "channels" in read_json(path):
+    if is_workspace(model):
         from ..profiled import ProfiledLikelihood
 
-        return ProfiledLikelihood.from_workspace(path)
+        return ProfiledLikelihood.from_workspace(
+            Path(model), signal_regions=signal_regions or None, include_control_regions=control_regions
+        )
+    if signal_regions or not control_regions:
+        raise ConfigError(
+            f"--signal-regions and --no-control-regions go with a pyhf workspace, which {model} is not; leave them out"
+        )
     return density(model)
 
 

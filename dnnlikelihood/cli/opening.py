@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 __all__ = ["density", "likelihood"]
 
 NOUNS = ("likelihood", "profiled", "dnnlik", "published")
+PARTS = ("likelihood", "dnnlik", "model")
+"""Of a run of `dnnlik learn`; that of a workspace has no likelihood."""
 
 
 def likelihood(text: str) -> Likelihood:
@@ -69,9 +71,10 @@ def _noun(folder: Path) -> str:
     from ..jsonfiles import read_json
 
     if (folder / "request.json").exists() and not (folder / "metadata.json").exists():
+        parts = " or ".join(str(folder / name) for name in PARTS if (folder / name).is_dir())
         raise MissingArtifact(
-            f"{folder} is a run of `dnnlik learn`; name a part of it: {folder}/likelihood, {folder}/dnnlik or "
-            f"{folder}/model"
+            f"{folder} is a run of `dnnlik learn`; "
+            + (f"name a part of it: {parts}" if parts else "it was stopped early: continue it with the same command")
         )
     metadata = read_json(folder / "metadata.json")
     return str(metadata.get("noun")) if isinstance(metadata, dict) else "file of another program"

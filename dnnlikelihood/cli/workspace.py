@@ -1,13 +1,15 @@
-"""What `dnnlik learn WORKSPACE.json` does and shows: accuracy, limits of real signals, targets."""
+"""Workspaces among the arguments of commands; what `dnnlik learn WORKSPACE.json` does and shows."""
 
 from __future__ import annotations
 
 import hashlib
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import click
 
 from ..errors import SchemaError
 from . import tables
@@ -19,7 +21,21 @@ if TYPE_CHECKING:
     from ..learn_profiled import LearnedProfiled
     from ..profiled import ProfiledLikelihood
 
-__all__ = ["WorkspaceOptions", "is_workspace", "learn_workspace_file"]
+__all__ = ["WorkspaceOptions", "is_workspace", "learn_workspace_file", "region_options"]
+
+
+def region_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Which channels of a workspace a command looks at: `signal_regions`, a tuple of names, and `control_regions`."""
+    signal = click.option(
+        "--signal-regions",
+        metavar="A,B",
+        callback=lambda _context, _parameter, text: tuple(filter(None, map(str.strip, (text or "").split(",")))),
+        help="Of a workspace: channels with signal; SR... by default.",
+    )
+    control = click.option(
+        "--control-regions/--no-control-regions", default=True, help="Of a workspace: whether to fit them."
+    )
+    return signal(control(command))
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """`dnnlik limit` on a workspace of our own, beside pyhf."""
 
+import gzip
 import json
 from pathlib import Path
 
@@ -27,6 +28,15 @@ def files(tmp_path_factory):
         "version": "1.0.0",
     }
     (base / "workspace.json").write_text(json.dumps(workspace))
+    (base / "workspace.json.gz").write_bytes(gzip.compress(json.dumps(workspace).encode()))
+    control = {"name": "control", "data": [50.0, 60.0], "modifiers": []}
+    workspace["channels"] = [
+        {"name": "A", "samples": workspace["channels"][0]["samples"]},
+        {"name": "B", "samples": [control]},
+    ]
+    workspace["observations"] = [{"name": "A", "data": COUNTS}, {"name": "B", "data": [52, 58]}]
+    (base / "own_names.json").write_text(json.dumps(workspace))
+    (base / "own_names_signal.json").write_text(json.dumps({"A-0": 3.0, "A-1": 2.0}))
     (base / "signals.json").write_text(json.dumps(SIGNALS))
     (base / "one.json").write_text(json.dumps(SIGNALS["weak"]))
     return base
@@ -45,6 +55,31 @@ def test_the_same_as_pyhf(run, files):
         assert found["cls"][i] == pytest.approx(float(observed), abs=1e-5)
         np.testing.assert_allclose(found["cls_expected"][i], expected, atol=1e-5)
     assert found["observed"][0] > found["observed"][1]
+
+
+def test_regions_of_any_name_are_reached(run, files):
+    """Region A alone is the search above; with the control region B, that has signal yields too."""
+    alone = ("limit", files / "own_names.json", "--signal", files / "own_names_signal.json", "--json")
+    assert "name them" in run(*alone, code=2).output
+    found = json.loads(run(*alone, "--signal-regions", "A", "--no-control-regions").stdout)
+    plain = json.loads(run("limit", files / "workspace.json.gz", "--signal", files / "one.json", "--json").stdout)
+    assert found["observed"] == pytest.approx(plain["observed"])
+    assert "B-0" in run(*alone, "--signal-regions", "A", code=2).output
+
+
+def test_regions_go_with_a_workspace(run, files, chain):
+    for option in (["--signal-regions", "A"], ["--no-control-regions"]):
+        result = run("limit", chain / "model", "--signal", files / "one.json", *option, code=2)
+        assert "go with a pyhf workspace, which" in result.output
+
+
+def test_of_a_run_the_parts_that_are_there_are_named(run, files, tmp_path):
+    (tmp_path / "request.json").write_text("{}")
+    asked = ("limit", tmp_path, "--signal", files / "one.json")
+    assert "continue it with the same command" in run(*asked, code=2).output
+    for part in ("dnnlik", "model"):
+        (tmp_path / part).mkdir()
+    assert run(*asked, code=2).output.endswith(f"name a part of it: {tmp_path}/dnnlik or {tmp_path}/model\n")
 
 
 def test_a_table_for_people(run, files):
@@ -89,3 +124,12 @@ def test_what_is_not_answered_is_told_by_name(run, files, tmp_path):
     result = run("limit", model, "--signal", tmp_path / "gluino.json", "--mu", 1000, code=1)
     assert "gluino: no CLs at 1000" in result.output
     run("limit", model, "--signal", tmp_path / "gluino.json")
+    (tmp_path / "tiny.json").write_text(json.dumps({p["name"]: 1e-6 for p in bins}))
+    result = run("limit", model, "--signal", tmp_path / "tiny.json", code=1)
+    assert "tiny: no observed limit and no expected limit below mu = 1e+06\n" in result.output
+
+
+def test_a_signal_too_weak_for_a_limit(run, files, tmp_path):
+    (tmp_path / "tiny.json").write_text(json.dumps(dict.fromkeys(SIGNALS["weak"], 1e-6)))
+    result = run("limit", files / "workspace.json", "--signal", tmp_path / "tiny.json", code=1)
+    assert "tiny: no observed limit and no expected limit below mu = 1e+06\n" in result.output
