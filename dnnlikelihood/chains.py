@@ -63,7 +63,8 @@ def draw(
     start = None if around is None else _spread(density, around, settings["n_chains"], settings["seed"])
     settings |= {} if start is None else {"start": "given"}
     given = settings.pop("n_steps", None)
-    with tempfile.TemporaryDirectory() if folder is None else nullcontext(folder) as kept:
+    in_memory = folder is None and given is None
+    with tempfile.TemporaryDirectory() if in_memory else nullcontext(folder) as kept:
         for steps in ENOUGH if given is None else (given,):
             sampler = Sampler(density, SamplerConfig(method=method, n_steps=steps, **settings))
             last = steps in (given, ENOUGH[-1])

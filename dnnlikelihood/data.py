@@ -18,14 +18,14 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from .composition import Composite, Selected
 from .dataset.assembly import assemble, examine, read_columns
 from .dataset.combine import CombineTrees
 from .dataset.csvfiles import read_csv, write_csv
+from .dataset.derived import Derived, unique
 from .dataset.hdf5files import write_columns
-from .dataset.labelling import Partial, label, same_values
+from .dataset.labelling import Partial, label, lineage, same_values
 from .dataset.provenance import DataConfig, Provenance
-from .dataset.rows import Column, checked_column, finite_points, finite_rows, row_hashes
+from .dataset.rows import Column, finite_points, row_hashes
 from .dataset.splitting import Split, first_of_each
 from .dataset.table import Rows, Table
 from .dataset.weights import weights_flat_in_logpdf, weights_to_low_delta_nll
@@ -44,7 +44,7 @@ HASHED_BYTES = 256 * 1024 * 1024
 """Rows up to this size are hashed when they are loaded, in half a second; for larger ones there is `check_manifest`."""
 
 
-class Data(Table, CombineTrees, Artifact):
+class Data(Table, Derived, CombineTrees, Artifact):
     """Labelled points of a log-density, split once, larger than memory if need be.
 
     Made by `label`, `from_samples`, `from_arrays`, `from_combine`, `concatenate` and `load`; kept by `save(folder)`;
@@ -107,7 +107,7 @@ class Data(Table, CombineTrees, Artifact):
         theta = finite_points(density.parameters, theta)
         known: dict[str, Any] = {"prior": density.prior, "density_kind": density.kind, "config": config}
         known["heads"] = density.heads
-        known["parents"] = tuple(dict.fromkeys([*_lineage(density), *parents]))
+        known["parents"] = tuple(dict.fromkeys([*lineage(density), *parents]))
         run: dict[str, Any] = {"batch_size": config.batch_size, "executor": executor, "progress": progress}
         if folder is None:
             return cls._collect(density, theta, label(density, theta, **run), known | rows)
@@ -251,50 +251,13 @@ class Data(Table, CombineTrees, Artifact):
         provenance = replace(
             first.provenance,
             row_kinds=tuple(names),
-            parents=_unique([*(p.fingerprint for p in parts), *(q for p in parts for q in p.parents)]),
+            parents=unique([*(p.fingerprint for p in parts), *(q for p in parts for q in p.parents)]),
             excluded=sum(p.provenance.excluded for p in parts),
             failed=dict(sum((Counter(p.provenance.failed) for p in parts), Counter())),
             request=None,
         )
         data = cls(provenance, columns)
         return data._finish("concatenated", row_hashes(columns["theta"]), drop_duplicates=drop_duplicates)
-
-    def with_weights(self, weights: Any) -> Data:
-        """The same rows with other weights (n,) > 0, in the order of `logpdf()`."""
-        column = checked_column(weights, "weights", (len(self),))
-        finite_rows({"weight": column})
-        return self._changed("weighted", {"weight": column}, {"rows": len(self)})
-
-    def with_kinds(self, kinds: Any) -> Data:
-        """The same rows, of other kinds: (n,) of str, in the order of `logpdf()`.
-
-        Raises:
-            ShapeError: another number of kinds than of rows.
-        """
-        if np.shape(kinds) != (len(self),):
-            raise ShapeError(f"kinds have shape {np.shape(kinds)}, expected ({len(self)},)")
-        names, which = np.unique(np.asarray(kinds, str), return_inverse=True)
-        column = Column.of(which.astype(np.uint8))
-        return self._changed("sorted", {"kind": column}, {"kinds": len(names)}, row_kinds=tuple(names.tolist()))
-
-    def select(self, head: str) -> Data:
-        """The same rows with the labels of one head, as data of a plain density; read into memory.
-
-        Raises:
-            ParameterError: no such head.
-        """
-        if head not in self.heads:
-            raise ParameterError(f"no head {head!r}; these data have {list(self.heads) or 'none'}")
-        k = self.heads.index(head)
-        chosen = {n: Column.of(self._columns[n][:][:, k]) for n in ("logpdf", "gradient") if n in self._columns}
-        return self._changed("selected", chosen, {"head": head}, heads=())
-
-    def _changed(self, event: str, columns: dict[Any, Column], numbers: Mapping[str, Any], **known: Any) -> Data:
-        """The same rows with other columns."""
-        parents = _unique([self.fingerprint, *self.parents])
-        data = Data(replace(self.provenance, parents=parents, request=None, **known), self._columns | columns)
-        data.log.record(event, id=data.fingerprint, parents=data.parents, numbers=numbers)
-        return data
 
     def _finish(self, event: str, hashes: np.ndarray, *, drop_duplicates: bool) -> Self:
         """Hold the rows against each other, and record what they are."""
@@ -390,17 +353,3 @@ def _label_into(
         if partial.exists():
             shutil.rmtree(partial)
     return data
-
-
-def _lineage(density: LogDensity) -> list[str]:
-    """Fingerprints of what a density is made of."""
-    if isinstance(density, Composite):
-        return [f for term in density.terms for f in _lineage(term.density)]
-    if isinstance(density, Selected):
-        return _lineage(density.density)
-    own = getattr(density, "fingerprint", None)
-    return [] if own is None else [own]
-
-
-def _unique(fingerprints: Sequence[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(fingerprints))

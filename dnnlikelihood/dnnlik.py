@@ -96,8 +96,6 @@ class DnnLik(LogDensity, Artifact):
         config = config or DnnLikConfig()
         cpu, wall = time.process_time(), time.perf_counter()
         ensemble, history = train(data, config, anchor, None if folder is None else Path(folder), progress=progress)
-        # A training that was killed and continued spent more than its last run: the epochs before tell.
-        spent = max(time.process_time() - cpu, sum(sum(member["cpu_seconds"]) for member in history))
         parents = tuple(dict.fromkeys([data.fingerprint, *data.parents]))
         dnnlik = cls(ensemble, data.parameters, data.prior, data.density_kind, config, history, parents)
         dnnlik.log.record(
@@ -106,7 +104,7 @@ class DnnLik(LogDensity, Artifact):
             parents=dnnlik.parents,
             seconds=time.perf_counter() - wall,
             seed=config.training.seed,
-            numbers={"cpu_seconds": spent, **numbers(ensemble, data, history)},
+            numbers=numbers(ensemble, data, history, time.process_time() - cpu),
         )
         return dnnlik
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from ..composition import Composite, Selected
 from ..errors import LikelihoodError, SaveFailed, StaleArtifact
 from ..jsonfiles import fingerprint, pretty, read_json
 from ..progress import progress_bar
@@ -26,7 +27,7 @@ from ..runlog import RunLog
 from ..store import write_text
 from .rows import Column
 
-__all__ = ["Partial", "label", "labels", "same_values"]
+__all__ = ["Partial", "label", "labels", "lineage", "same_values"]
 
 REASON_BYTES = 32
 """Of the reason why a row is no label."""
@@ -204,3 +205,13 @@ def same_values(now: np.ndarray, before: np.ndarray, complaint: str) -> None:
         with np.errstate(invalid="ignore"):
             worst = np.nanmax(np.abs(now - before))
         raise StaleArtifact(f"{complaint}: logpdf differs by up to {worst:.3g}")
+
+
+def lineage(density: LogDensity) -> list[str]:
+    """Fingerprints of what a density is made of."""
+    if isinstance(density, Composite):
+        return [f for term in density.terms for f in lineage(term.density)]
+    if isinstance(density, Selected):
+        return lineage(density.density)
+    own = getattr(density, "fingerprint", None)
+    return [] if own is None else [own]

@@ -74,11 +74,15 @@ def anchor_row(data: Data, theta: Any, logpdf: Any) -> tuple[np.ndarray, np.ndar
     return point, value.reshape(shape)
 
 
-def numbers(ensemble: Ensemble, data: Data, history: list[dict[str, list[float]]]) -> dict[str, Any]:
-    """What the log keeps of a training; validation_rmse is of the mean of the members, nats, for each head."""
+def numbers(ensemble: Ensemble, data: Data, history: list[dict[str, list[float]]], cpu: float) -> dict[str, Any]:
+    """What the log keeps of a training; validation_rmse is of the mean of the members, nats, for each head.
+
+    One that was killed and continued spent more than the CPU seconds of its last run: its epochs tell.
+    """
     exact = data.logpdf("validation").reshape(-1, len(ensemble.outputs))
     off = ensemble.heads_logpdf(data.theta("validation")).mean(axis=1) - exact
     return {
+        "cpu_seconds": max(cpu, sum(sum(member["cpu_seconds"]) for member in history)),
         "n_train": data.counts["train"],
         "weights_per_member": ensemble.members[0].n_weights,
         "validation_rmse": np.sqrt((off**2).mean(axis=0)).tolist(),

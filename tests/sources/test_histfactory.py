@@ -84,6 +84,18 @@ def test_logpdf_is_that_of_pyhf_on_a_workspace_among_its_patches():
         assert_like_pyhf(json.load(tar.extractfile("RegionB/BkgOnly.json")))
 
 
+def test_a_histosys_that_moves_nothing_is_a_constraint_alone():
+    document = search()
+    for sample_ in document["channels"][0]["samples"]:
+        same = {"lo_data": sample_["data"], "hi_data": sample_["data"]}
+        sample_["modifiers"].append({"name": "idle", "type": "histosys", "data": same})
+    assert_like_pyhf(document)
+    density = Likelihood.from_workspace(document)
+    theta = np.tile(compile_model(document).start, (2, 1))
+    theta[1, density.parameters.index("idle")] = 1.5
+    np.testing.assert_allclose(np.diff(density.logpdf(theta)), -0.5 * 1.5**2, atol=1e-12)
+
+
 def test_the_comparison_sees_a_wrong_number():
     """Negative control: one factor changed by a per mille."""
     wrong = search()
