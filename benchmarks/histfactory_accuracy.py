@@ -32,7 +32,7 @@ from histfactory import archived, patches_of
 import dnnlikelihood
 from dnnlikelihood.errors import MissingArtifact
 from dnnlikelihood.learn_workspace import read_patches
-from dnnlikelihood.profiled import ProfiledLikelihood
+from dnnlikelihood.profiled import NEGATIVE, ProfiledLikelihood
 from dnnlikelihood.published import PublishedLikelihood
 from dnnlikelihood.reference.published import figure, figures
 from dnnlikelihood.sampling.signal_designs import SignalRays, metropolis, strength_at
@@ -109,23 +109,18 @@ SEARCHES = (
 
 @dataclass(frozen=True)
 class Compared:
-    """Points that were fitted, in every head; those whose fit failed or that the model refuses are counted."""
+    """Points that have labels, in every head, and answers; the others are counted."""
 
     exact: np.ndarray
     """(n, H) NLL."""
     found: np.ndarray
     delta: np.ndarray
     """(n, H) from no signal."""
-    failed: int
-    refused: int
-    weakest: float
-    """The smallest observed Delta NLL of those refused; infinite if none was."""
+    left_out: str | None
+    """How many have no label, or are refused by the model, and why."""
 
     def __str__(self) -> str:
-        text = f"{len(self.exact)} points"
-        if self.refused:
-            text += f", {self.refused} more outside the domain (Delta NLL from {self.weakest:.0f})"
-        return text + (f", {self.failed} more whose fit failed" if self.failed else "")
+        return f"{len(self.exact)} points"
 
 
 def compare(search: Search, theta: np.ndarray) -> Compared:
@@ -133,9 +128,15 @@ def compare(search: Search, theta: np.ndarray) -> Compared:
     labels, inside = search.truth.label(theta), search.published.in_domain(theta)
     delta = search.truth.null_logpdf - labels.value
     good, refused = labels.ok & inside, labels.ok & ~inside
-    weakest = float(delta[refused, 0].min()) if refused.any() else np.inf
     found = -search.published.heads_logpdf(theta[good])
-    return Compared(-labels.value[good], found, delta[good], int((~labels.ok).sum()), int(refused.sum()), weakest)
+    absurd = int((labels.reason == NEGATIVE).sum())
+    counts = {
+        "the fitted background is negative": absurd,
+        "the fit failed": int((~labels.ok).sum()) - absurd,
+        f"outside the domain, Delta NLL from {delta[refused, 0].min(initial=np.inf):.0f}": int(refused.sum()),
+    }
+    left_out = "; ".join(f"{n} of {len(theta)}, {why}" for why, n in counts.items() if n)
+    return Compared(-labels.value[good], found, delta[good], left_out or None)
 
 
 # The rows -------------------------------------------------------------------------------------------------------------
@@ -157,6 +158,7 @@ def in_percent(search: Search, where: str, compared: Compared, sampled: str) -> 
                 target=value / 5,
                 peer=f"networks of the {SLIDES}",
                 peer_value=value,
+                left_out=compared.left_out,
                 how=f"{compared}; {sampled}",
             )
 
@@ -190,6 +192,7 @@ def in_nats(search: Search, where: str, compared: Compared) -> Iterator[Claim]:
             value=max(float(of(e)) for e in heads),
             unit="nats",
             target=target,
+            left_out=compared.left_out,
             how=f"{compared}; {min(map(len, heads))} or more below 10 in each of {len(heads)} heads",
         )
 
@@ -220,7 +223,8 @@ def limits(search: Search, signals: np.ndarray) -> Iterator[Claim]:
                 target=target,
                 peer=None if beside is None else "simplified likelihood",
                 peer_value=beside,
-                how=f"95 % CL_s, {known.sum()} signals, {refused} of them refused by the model",
+                left_out=f"{refused} of {known.sum()}, refused by the model" if refused else None,
+                how=f"95 % CL_s, {known.sum()} signals",
             )
 
 
@@ -256,6 +260,7 @@ def real_signals(search: Search) -> Iterator[Claim]:
         target=search.mean,
         peer=None if beside is None else "simplified likelihood",
         peer_value=beside,
+        left_out=compared.left_out,
         how=f"{compared}; {low.sum()} below 10",
     )
 

@@ -30,7 +30,8 @@ def _row(claim: dict[str, Any]) -> str:
     peer = " ".join(part for part in (_number(claim.get("peer_value")), claim.get("peer") or "") if part)
     met = "" if claim["met"] else " (not reached)"
     value, target = f"**{_number(claim['value'])}** {unit}{met}", f"{bound} {_number(claim['target'])}"
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in (claim["claim"], peer, value, target)) + " |"
+    what = claim["claim"] + (f" (left out: {claim['left_out']})" if claim.get("left_out") else "")
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in (what, peer, value, target)) + " |"
 
 
 def table(area: str) -> str:

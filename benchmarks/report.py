@@ -37,6 +37,8 @@ class Claim:
     peer_value: float | None = None
     spread: tuple[float, float] | None = None
     seeds: int = 1
+    left_out: str | None = None
+    """What was asked for and is not among the measured, and why."""
     how: str
 
     @property
