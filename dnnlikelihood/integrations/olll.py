@@ -303,7 +303,7 @@ def _yaml(text: str) -> Any:
         raise SafetyError(
             f"'run_config' asks for more than plain data, which other readers may run: {error.problem}"
         ) from error
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):  # dates that are none, endless digits, thousands of brackets
         return None
 
 

@@ -198,6 +198,8 @@ def bad_bins():
         ({"source": {"analysis_id": "x"}}, "source"),
         ({"removeCRsVRs": "0"}, "removeCRsVRs"),
         ({"run_config": "data: 3"}, "run_config"),
+        ({"run_config": "data: 2020-99-99"}, "run_config"),
+        ({"run_config": "[" * 5000}, "run_config"),
         ({"run_config": "data: {trafos: {fvs_standardized: [exec]}, nLL_trafos: []}"}, "run_config"),
         ({"standardization": {"features_mean": [[0.0] * 3], "features_std": [[0.0] * 3]}}, "standardization"),
     ],
