@@ -92,7 +92,7 @@ def test_the_card_names_the_workspace_and_what_was_tested(learned, files):
     card = (files / "run" / "model" / "README.md").read_text("utf-8")
     assert "upper limits on mu of 16 real signals" in card
     assert "| `observed` | contamination beyond |" in card
-    assert "dnnlik learn search.json --patchset patches --preset quick --output DIR" in card
+    assert "dnnlik learn search.json --patchset patches --reference doi:10.1/x --preset quick --output DIR" in card
     assert "doi:10.1/x" in card
     metadata = (files / "run" / "model" / "metadata.json").read_text("utf-8")
     assert "search.json, sha256" in metadata

@@ -65,6 +65,7 @@ class WorkspaceOptions:
         words += ["--labels", str(self.labels)] if self.labels is not None else []
         words += ["--contamination", str(self.contamination)] if self.contamination is not None else []
         words += ["--discovery"] if self.discovery else []
+        words += [word for reference in self.references for word in ("--reference", reference)]
         return words if self.control_regions else [*words, "--no-control-regions"]
 
 
@@ -100,7 +101,8 @@ def learn_workspace_file(
             options.simplified, signal_regions=regions, include_control_regions=False
         )
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    words = ["dnnlik", "learn", path.name, *options.words(), "--preset", preset, "--output", "DIR"]
+    named = [] if name is None else ["--name", name]
+    words = ["dnnlik", "learn", path.name, *named, *options.words(), "--preset", preset, "--output", "DIR"]
     chosen = truth.source.arguments["signal_regions"]
     asked: dict[str, Any] = {"n_labels": options.labels, "contamination": options.contamination}
     config = LearnWorkspaceConfig.preset(preset, len(truth.parameters))
