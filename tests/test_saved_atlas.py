@@ -59,10 +59,13 @@ def test_no_workspace_is_inside_and_it_is_small(name):
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_its_error_holds_for_every_kind_of_signal(name):
-    """90 % of test rows, within what some hundreds can tell; signals that fill control regions are the hardest."""
-    rows = [row for row in dnnlikelihood.open(MODELS / name).metadata["coverage"] if "kind" in row and row["n"] > 300]
-    assert len(rows) >= 6
-    assert min(row["covered"] for row in rows) > 0.82
+    """Of test rows, of every kind: 90 % are meant. Kinds with too few rows for a say in every bin of answers fall short:
+    77 % of the negative signals of 2018-04 in one head, the least of all. One band for all kinds held for 66 %.
+    """
+    rows = [row for row in dnnlikelihood.open(MODELS / name).metadata["coverage"] if "kind" in row]
+    assert len(rows) >= 9
+    assert min(row["covered"] for row in rows) > 0.75
+    assert np.average([row["covered"] for row in rows], weights=[row["n"] for row in rows]) > 0.89
 
 
 @pytest.mark.skipif(not FOLDER, reason="needs DNNLIKELIHOOD_DATA, a folder with likelihoods/ of HEPData")
