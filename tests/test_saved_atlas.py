@@ -59,8 +59,8 @@ def test_no_workspace_is_inside_and_it_is_small(name):
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_its_error_holds_for_every_kind_of_signal(name):
-    """Of test rows, of every kind: 90 % are meant. Kinds with too few rows for a say in every bin of answers fall short:
-    77 % of the negative signals of 2018-04 in one head, the least of all. One band for all kinds held for 66 %.
+    """Of test rows, of every kind: 90 % are meant. Kinds with too few rows for a say in every bin of answers fall
+    short: 77 % of the negative signals of 2018-04 in one head, the least of all. One band for all kinds held for 66 %.
     """
     rows = [row for row in dnnlikelihood.open(MODELS / name).metadata["coverage"] if "kind" in row]
     assert len(rows) >= 9
